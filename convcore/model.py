@@ -1,0 +1,359 @@
+"""The nouns of a conversion, from file to report; frozen, and free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from convcore.archive.lazy import LazyTensor
+    from convcore.settings import Settler
+
+Role = Literal["inference", "training"]
+Origin = Literal["option", "file", "shape", "hyper_parameters", "dataset", "default", "unknown"]
+Shape = tuple[int | str, ...]
+
+
+@attrs.frozen
+class TensorSpec:
+    """A tensor without its numbers: torch's dtype name (``float32``) and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@attrs.frozen
+class Opaque:
+    """A class or object of a pickle, named as the file names it and never imported.
+
+    Attributes:
+        module: Module part of the name, as written.
+        name: Class or function part, as written.
+        how: The way it was met: ``global`` (the bare name), ``reduce``, ``newobj``, ``pid``.
+        args: Arguments it was built with, as plain data.
+        kwargs: Keyword arguments, likewise.
+        state: What BUILD gave it, merged when several.
+        items: What SETITEM(S), APPEND(S) or ADDITEMS gave it: pairs for the first, else values.
+    """
+
+    module: str
+    name: str
+    how: str = "global"
+    args: tuple[Any, ...] = attrs.field(default=(), eq=False, repr=False)
+    kwargs: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+    content: dict[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+    # Two objects of one class are two objects: identity, so that a class can be a dictionary key.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    def qualified_name(self) -> str:
+        """``module.name`` as the file spells it."""
+        return f"{self.module}.{self.name}"
+
+    @property
+    def state(self) -> Any:
+        """What BUILD gave the object, or None."""
+        return self.content.get("state")
+
+    @property
+    def items(self) -> list[Any]:
+        """What was set, appended or added to the object, in order."""
+        items: list[Any] = self.content.setdefault("items", [])
+        return items
+
+
+@attrs.frozen
+class Archive:
+    """The object tree of one file; tensors in it are ``LazyTensor``, unknown classes ``Opaque``.
+
+    Attributes:
+        path: The file that was opened.
+        format: ``torch-zip``, ``torch-legacy``, ``torch-tar`` or ``safetensors``.
+        tree: Plain values, containers, ``LazyTensor`` and ``Opaque``.
+        opaque: Qualified names met and not imported, with how often.
+        metadata: What the format itself says (safetensors ``__metadata__``, byte order).
+    """
+
+    path: Path
+    format: str
+    tree: Any = attrs.field(eq=False, repr=False)
+    opaque: Mapping[str, int] = attrs.field(factory=dict, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen
+class Input:
+    """What the user pointed at, as a source sees it.
+
+    Attributes:
+        path: A file or a folder.
+        archive: The opened file; None for a folder.
+        key: ``--key``, dotted path of the state dict to take; None to find it.
+        config: ``--config`` values by name.
+        allow_opaque_calls: Whether files that name code-running callables may be read.
+    """
+
+    path: Path
+    archive: Archive | None = None
+    key: str | None = None
+    config: Mapping[str, str] = attrs.field(factory=dict)
+    allow_opaque_calls: bool = False
+
+    def open(self, path: Path) -> Archive:
+        """Open another file of the same input (a folder's part) under the same rules."""
+        from convcore.archive import open_archive
+
+        return open_archive(path, allow_opaque_calls=self.allow_opaque_calls)
+
+
+@attrs.frozen
+class Checkpoint:
+    """Named tensors, whatever the envelope was.
+
+    Attributes:
+        path: What was read: file or folder.
+        source: Name of the source that read it.
+        format: Format of the bytes, see ``Archive``.
+        tensors: The model's state dict, flat: name to ``LazyTensor``, wrapper prefixes stripped.
+        others: Tensors beside the state dict (optimizer moments, hyper-parameters), by dotted
+            path from the top of the file; never written, accounted for in the ledger.
+        hyper_parameters: What training stored of its configuration; values may be ``Opaque``.
+        metadata: Everything else worth telling (epoch, versions, run name).
+        sidecars: Files beside the checkpoint that belong to it: output name to path.
+        evidence: Sentences saying how the file was understood.
+        opaque: Qualified names met and not imported, with how often.
+        stripped: Prefix removed from every key of ``tensors`` (``module.``), or ''.
+    """
+
+    path: Path
+    source: str
+    format: str
+    tensors: Mapping[str, LazyTensor] = attrs.field(eq=False, repr=False)
+    others: Mapping[str, LazyTensor] = attrs.field(factory=dict, eq=False, repr=False)
+    hyper_parameters: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+    sidecars: Mapping[str, Path] = attrs.field(factory=dict, eq=False, repr=False)
+    evidence: tuple[str, ...] = ()
+    opaque: Mapping[str, int] = attrs.field(factory=dict, eq=False, repr=False)
+    stripped: str = ""
+
+
+@attrs.frozen
+class Source:
+    """One way a training code base wraps its weights.
+
+    Attributes:
+        name: As in ``--source``.
+        summary: One line for ``convcore plugins``.
+        read: Returns the checkpoint, or None for "not mine"; raises ``SourceError`` for "mine and
+            broken".
+        refines: Names of sources of which this one is a special case; it wins over them.
+    """
+
+    name: str
+    summary: str
+    read: Callable[[Input], Checkpoint | None] = attrs.field(eq=False, repr=False)
+    refines: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+
+
+@attrs.frozen
+class Component:
+    """One network, or a group of loose parameters, of a layout.
+
+    Attributes:
+        name: Also the stem of its weight file, unless ``file`` says otherwise.
+        keys: What belongs to it: ``"generator_AB."`` (a prefix, ends with a dot), ``"alpha"`` (one
+            key) or a pattern with ``*`` (any text). The longest pattern that fits a key wins.
+        role: ``training`` components (discriminators) are not exported to ONNX by default.
+        required: Whether a checkpoint without it is not of this layout.
+        file: Stem of its weight file where the origin has its own name.
+        drop: Key patterns never written to component files, with the reason.
+    """
+
+    name: str
+    keys: tuple[str, ...] = attrs.field(converter=lambda keys: _strings(keys))
+    role: Role = "inference"
+    required: bool = True
+    file: str | None = None
+    drop: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def _strings(keys: str | Iterable[str]) -> tuple[str, ...]:
+    return (keys,) if isinstance(keys, str) else tuple(keys)
+
+
+@attrs.frozen
+class Schema:
+    """Every key a configuration has, with symbolic sizes; see ``convcore.schema.solve``.
+
+    Attributes:
+        shapes: Key to shape; an axis is a number or a size such as ``"D"``, ``"3*D"``, ``"H//2"``.
+        optional: Keys that may be absent (``num_batches_tracked`` may be absent everywhere).
+    """
+
+    shapes: Mapping[str, Shape]
+    optional: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+
+
+@attrs.frozen
+class Setting:
+    """One configuration value and where it comes from."""
+
+    value: Any
+    origin: Origin
+
+
+@attrs.frozen
+class Axis:
+    """One input or output of a graph; an axis given by name may vary at run time.
+
+    Attributes:
+        name: Name in the ONNX file.
+        shape: Sizes; a name (``"batch"``, ``"time"``) marks a dynamic axis.
+        dtype: ``float32`` or ``int64``.
+        sample: Makes a legal example, ``(random generator, concrete shape) -> array``; None draws
+            normal numbers. Needed where not every number is legal (token ids, sorted minutes).
+    """
+
+    name: str
+    shape: Shape = attrs.field(converter=lambda shape: tuple(shape))
+    dtype: str = "float32"
+    sample: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]] | None = (
+        attrs.field(default=None, eq=False, repr=False)
+    )
+
+
+@attrs.frozen
+class Affine:
+    """Normalisation around a graph: ``y = f((x - mean_in) / std_in) * std_out + mean_out``.
+
+    Each is one float per channel of the last axis.
+    """
+
+    mean_in: tuple[float, ...]
+    std_in: tuple[float, ...]
+    mean_out: tuple[float, ...]
+    std_out: tuple[float, ...]
+
+
+@attrs.frozen
+class Graph:
+    """One function to export and to time, computed by one or more components.
+
+    Attributes:
+        name: Stem of the ONNX file.
+        components: Whose weights it needs. With one, the network's state dict has that component's
+            keys (common prefix removed); with several, one submodule per component, so named.
+        inputs: In order of the network's arguments.
+        outputs: In order of what the network returns (a tensor, or a tuple of them).
+        network: Builds the torch module, without weights; torch is imported inside it.
+        role: ``training`` graphs are exported with ``--all-components`` only.
+        base: Name of another graph that this one wraps with ``affine``; no second export is made.
+        affine: Normalisation around ``base``.
+        refusal: Why this graph cannot be exported; asking for it then is an error with this text.
+    """
+
+    name: str
+    components: tuple[str, ...] = attrs.field(converter=lambda names: _strings(names))
+    inputs: tuple[Axis, ...]
+    outputs: tuple[Axis, ...]
+    network: Callable[[], torch.nn.Module] = attrs.field(eq=False, repr=False)
+    role: Role = "inference"
+    base: str | None = None
+    affine: Affine | None = attrs.field(default=None, repr=False)
+    refusal: str | None = None
+
+
+@attrs.frozen
+class LayoutMatch:
+    """A layout that explains a checkpoint.
+
+    Attributes:
+        layout: The model family.
+        checkpoint: What was read.
+        states: Component name to its tensors, under their names in the checkpoint.
+        sizes: Sizes solved from the tensors (``{"d": 40, "h0": 128}``).
+        settings: Configuration values, each with its origin.
+        evidence: Sentences: why this layout, what contradicts what.
+        sidecars: Output name to path of the files that travel along.
+        extra: Keys inside a component that the schema does not know.
+        dropped: Tensor name to reason, for keys never written to component files.
+    """
+
+    layout: Layout
+    checkpoint: Checkpoint
+    states: Mapping[str, Mapping[str, LazyTensor]] = attrs.field(eq=False, repr=False)
+    sizes: Mapping[str, int] = attrs.field(factory=dict)
+    settings: Mapping[str, Setting] = attrs.field(factory=dict)
+    evidence: tuple[str, ...] = ()
+    sidecars: Mapping[str, Path] = attrs.field(factory=dict)
+    extra: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = attrs.field(factory=dict)
+
+    def value(self, name: str) -> Any:
+        """Value of a setting; KeyError for a name the layout never set."""
+        return self.settings[name].value
+
+
+def _no_graphs(match: LayoutMatch) -> Iterable[Graph]:
+    return ()
+
+
+@attrs.frozen
+class Layout:
+    """What one training code base writes: its components, configuration and graphs.
+
+    Attributes:
+        name: As in ``--layout``.
+        summary: One line for ``convcore plugins``.
+        components: What a checkpoint splits into.
+        schema: All keys and symbolic shapes, given the tensors that are there; None checks nothing
+            beyond the required components.
+        configure: Settles the settings (and says so in the evidence) with a ``Settler``.
+        graphs: The functions this checkpoint can be exported to.
+        sidecars: Names looked for beside the checkpoint and one folder up, copied along.
+        options: Names ``--config`` takes for this layout, each with one line of help.
+        weights: Shapes a component's weight file: ``(match, component) -> tree`` with
+            ``LazyTensor`` leaves; None writes the flat state dict.
+        documents: More JSON files to write: name to content; ``model_config.json`` (the settings'
+            values) is written unless given here.
+        state_dict_file: Name of the file ``--to state-dict`` writes.
+        example: Path of a jinja2 template for ``inference_example.py``; None uses the engine's.
+        nets: Path of the self-contained torch source that the example for ``.pth`` embeds.
+        automatic: False for a layout chosen only by name.
+    """
+
+    name: str
+    summary: str
+    components: tuple[Component, ...] = attrs.field(converter=lambda parts: tuple(parts))
+    schema: Callable[[Mapping[str, TensorSpec]], Schema] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
+    configure: Callable[[LayoutMatch, Settler], None] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
+    graphs: Callable[[LayoutMatch], Iterable[Graph]] = attrs.field(
+        default=_no_graphs, eq=False, repr=False
+    )
+    sidecars: tuple[str, ...] = ()
+    options: Mapping[str, str] = attrs.field(factory=dict)
+    weights: Callable[[LayoutMatch, str], Mapping[str, Any]] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
+    documents: Callable[[LayoutMatch], Mapping[str, Any]] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
+    state_dict_file: str = "state_dict.pth"
+    example: Path | None = None
+    nets: Path | None = None
+    automatic: bool = True

@@ -1,0 +1,147 @@
+"""What a target is given and what it answers: outputs, ledger entries, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from convcore.archive.lazy import LazyTensor
+from convcore.model import LayoutMatch
+
+State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
+VerifyLevel = Literal["fast", "full", "none"]
+
+
+@attrs.frozen
+class Choice:
+    """What of a match the user asked for.
+
+    Attributes:
+        components: Names of the components to write, in the layout's order.
+        explicit: Whether ``--component`` named them.
+        all_components: ``--all-components``: training graphs go to ONNX too.
+        config: ``--config`` values as text.
+        opset: ONNX operator set, or None for the default.
+        verify: How much is proved after writing.
+        atol: Absolute parity tolerance, or None for 1e-5 x max(1, largest reference value).
+        rtol: Relative parity tolerance, or None for 0.
+    """
+
+    components: tuple[str, ...]
+    explicit: bool = False
+    all_components: bool = False
+    config: Mapping[str, str] = attrs.field(factory=dict)
+    opset: int | None = None
+    verify: VerifyLevel = "fast"
+    atol: float | None = None
+    rtol: float | None = None
+
+
+@attrs.frozen
+class Output:
+    """One file that a target will write, decided before anything is written.
+
+    Attributes:
+        path: File name in the output folder.
+        target: Name of the target.
+        component: The component or graph it holds.
+        tensors: Key in the file to the tensor's name in the checkpoint.
+        nbytes: Bytes it will take, at most; an estimate for formats that fold.
+        also: Names of further files written with it (external data, a JSON beside it).
+        plan: Whatever the target wants to remember until it writes.
+    """
+
+    path: str
+    target: str
+    component: str
+    tensors: Mapping[str, str]
+    nbytes: int
+    also: tuple[str, ...] = ()
+    plan: Any = attrs.field(default=None, eq=False, repr=False)
+
+
+@attrs.frozen
+class LedgerEntry:
+    """Where one tensor went, or where one written tensor comes from.
+
+    Attributes:
+        tensor: Name in the checkpoint; None for ``fresh`` and ``constant``.
+        target: Name of the target.
+        state: What became of it.
+        file: File name in the output folder, or None when dropped.
+        key: Name inside that file.
+        reason: Why, for dropped, cast, folded and alias (which key holds the bytes).
+        also: Further places, ``{"file", "key", "state"}``, where one target writes it repeatedly.
+    """
+
+    tensor: str | None
+    target: str
+    state: State
+    file: str | None = None
+    key: str | None = None
+    reason: str | None = None
+    also: tuple[Mapping[str, str], ...] = ()
+
+
+@attrs.frozen
+class Check:
+    """One comparison that was made: of which file, by which means, with which figures."""
+
+    file: str
+    check: str
+    passed: bool
+    figures: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Workspace:
+    """The private folder in which a run is staged, and what it works on.
+
+    Attributes:
+        folder: Where to create files (exclusively, by the names planned).
+        match: The recognised checkpoint.
+        choice: What was asked for.
+        progress: Called with (bytes done, bytes in all) from time to time.
+    """
+
+    folder: Path
+    match: LayoutMatch = attrs.field(repr=False)
+    choice: Choice
+    progress: Callable[[int, int], None] = attrs.field(
+        default=lambda done, total: None, eq=False, repr=False
+    )
+
+
+@attrs.frozen
+class Target:
+    """One kind of output.
+
+    Attributes:
+        name: As in ``--to``.
+        summary: One line for ``convcore plugins``.
+        suffix: File name ending, with its dot.
+        plan: Decides every file, refuses whatever it would have to refuse later.
+        write: Writes all planned outputs, returns a ledger entry for every tensor it took up.
+        verify: Compares what was written with where it came from.
+        needs: Packages imported late; a missing one is an error before anything is written.
+        accepts: Returns why a match cannot be written, or None when it can.
+    """
+
+    name: str
+    summary: str
+    suffix: str
+    plan: Callable[[LayoutMatch, Choice], Iterable[Output]] = attrs.field(eq=False, repr=False)
+    write: Callable[[Sequence[Output], Workspace], Iterable[LedgerEntry]] = attrs.field(
+        eq=False, repr=False
+    )
+    verify: Callable[[Sequence[Output], Workspace], Iterable[Check]] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
+    needs: tuple[str, ...] = ()
+    accepts: Callable[[LayoutMatch], str | None] = attrs.field(
+        default=lambda match: None, eq=False, repr=False
+    )
+    options: Mapping[str, str] = attrs.field(factory=dict)
