@@ -125,27 +125,31 @@ class Checkpoint:
         source: Name of the source that read it.
         format: Format of the bytes, see ``Archive``.
         tensors: The model's state dict, flat: name to ``LazyTensor``, wrapper prefixes stripped.
-        others: Tensors beside the state dict (optimizer moments, hyper-parameters), by dotted
-            path from the top of the file; never written, accounted for in the ledger.
+        rest: What the file holds beside the state dict (optimizer moments and so on); the tensors
+            in it are never written, and accounted for in the ledger.
         hyper_parameters: What training stored of its configuration; values may be ``Opaque``.
         metadata: Everything else worth telling (epoch, versions, run name).
         sidecars: Files beside the checkpoint that belong to it: output name to path.
         evidence: Sentences saying how the file was understood.
         opaque: Qualified names met and not imported, with how often.
-        stripped: Prefix removed from every key of ``tensors`` (``module.``), or ''.
+        renamed: Name in ``tensors`` to the key in the file, where a wrapper's prefix was removed.
     """
 
     path: Path
     source: str
     format: str
     tensors: Mapping[str, LazyTensor] = attrs.field(eq=False, repr=False)
-    others: Mapping[str, LazyTensor] = attrs.field(factory=dict, eq=False, repr=False)
+    rest: Any = attrs.field(default=None, eq=False, repr=False)
     hyper_parameters: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
     metadata: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
     sidecars: Mapping[str, Path] = attrs.field(factory=dict, eq=False, repr=False)
     evidence: tuple[str, ...] = ()
     opaque: Mapping[str, int] = attrs.field(factory=dict, eq=False, repr=False)
-    stripped: str = ""
+    renamed: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    def original(self, name: str) -> str:
+        """The key in the file of a tensor, wrapper prefixes included."""
+        return self.renamed.get(name, name)
 
 
 @attrs.frozen

@@ -1,1 +1,19 @@
-"""To be written."""
+"""Layout ``plain``: any sound checkpoint as one component, chosen by name only."""
+
+from __future__ import annotations
+
+from convcore.hookspecs import hookimpl
+from convcore.model import Component, Layout
+
+
+@hookimpl
+def convcore_layouts() -> list[Layout]:
+    """Declare the layout."""
+    return [
+        Layout(
+            "plain",
+            "every tensor of the state dict as one component, whatever the model is",
+            [Component("model", "*")],
+            automatic=False,
+        )
+    ]

@@ -1,0 +1,168 @@
+"""From what a file holds to a flat state dict: finding it, and removing wrapper prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convcore.archive import LazyTensor, as_mapping, as_plain, as_state_dict
+from convcore.errors import SourceError, UsageError
+from convcore.model import Checkpoint, Input
+from convcore.names import nearest
+
+# Names under which training scripts keep the model (met in public checkpoints).
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
+    "encoder_state_dict", "generator", "ema", "state", "weights", "params",
+)  # fmt: skip
+# Wrapper classes put these before the names the author wrote.
+PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
+_EVERYWHERE = "_orig_mod."
+_HYPER = ("hyper_parameters", "hparams", "config", "args", "opt", "cfg")
+_SHOWN = 12
+
+
+def state_dict_of(value: Any) -> Mapping[str, LazyTensor] | None:
+    """Return the tensors of a state dict or a whole pickled module; None if it is neither.
+
+    Entries that are no tensors are passed over where most entries are tensors (a state dict may
+    carry a version number or extra state).
+    """
+    module = as_state_dict(value)
+    if module:
+        return module
+    if not isinstance(value, Mapping):
+        return None
+    tensors = {str(key): item for key, item in value.items() if isinstance(item, LazyTensor)}
+    return tensors if len(tensors) * 2 > len(value) else None
+
+
+def state_dicts(tree: Mapping[Any, Any]) -> dict[str, Mapping[str, LazyTensor]]:
+    """Return every top-level entry that is a state dict."""
+    found = {}
+    for key, value in tree.items():
+        tensors = state_dict_of(value)
+        if tensors and isinstance(key, str):
+            found[key] = tensors
+    return found
+
+
+def choose(given: Input, tree: Mapping[Any, Any]) -> tuple[str, Mapping[str, LazyTensor]] | None:
+    """Choose the state dict among a wrapper's entries: its key and its tensors.
+
+    Raises:
+        SourceError: Several could be meant; ``--key`` settles it.
+    """
+    found = state_dicts(tree)
+    named = [key for key in WRAPPERS if key in found]
+    canonical = [key for key in named if key in WRAPPERS[:2]]
+    for likely in (canonical, named, list(found)):
+        if len(likely) == 1:
+            return likely[0], found[likely[0]]
+        if likely:
+            raise SourceError(
+                f"{given.path.name} holds {len(likely)} state dicts: {', '.join(likely)}",
+                seen=[f"{key}: {len(found[key])} tensors" for key in likely],
+                remedy=f"name one of them, for example --key {likely[0]}",
+            )
+    return None
+
+
+def follow(given: Input, tree: Any, key: str) -> Mapping[str, LazyTensor]:
+    """Return the state dict at ``--key``, a dotted path from the top of the file.
+
+    Raises:
+        UsageError: There is nothing, or no state dict, at that path.
+    """
+    value, rest = tree, key
+    while rest:
+        entries = as_mapping(value)
+        if entries is None and isinstance(value, list | tuple):
+            entries = {str(index): item for index, item in enumerate(value)}
+        # A key may itself hold dots: the longest one that fits wins.
+        fits = [k for k in entries or {} if isinstance(k, str) and f"{rest}.".startswith(f"{k}.")]
+        if not fits:
+            known = [str(k) for k in entries or {}][:_SHOWN]
+            raise UsageError(
+                f"{given.path.name} has nothing at --key {key}",
+                seen=(f"there: {', '.join(known) or 'no entries'}", *nearest(rest, known)),
+                remedy="give the dotted path of a state dict",
+            )
+        best = max(fits, key=len)
+        assert entries is not None  # fits came from it
+        value, rest = entries[best], rest[len(best) + 1 :]
+    tensors = state_dict_of(value)
+    if not tensors:
+        raise UsageError(
+            f"--key {key} of {given.path.name} is no state dict",
+            seen=[f"it is a {type(value).__name__}"],
+            remedy="give the dotted path of a mapping from names to tensors",
+        )
+    return tensors
+
+
+def unprefixed(names: Mapping[str, LazyTensor]) -> tuple[dict[str, str], list[str]]:
+    """Strip wrapper prefixes that all keys carry, repeatedly, in whatever order they nest.
+
+    Returns:
+        Original key to the key without wrappers, and sentences saying what was removed.
+    """
+    short = {key: key for key in names}
+    said = []
+    removed = ""
+    while short:
+        for prefix in PREFIXES:
+            if all(key.startswith(prefix) and key != prefix for key in short.values()):
+                short = {key: name[len(prefix) :] for key, name in short.items()}
+                removed += prefix
+                break
+        else:
+            break
+    if removed:
+        said.append(f"removed the prefix {removed!r} from all {len(short)} keys")
+    inner = {key: name.replace(f".{_EVERYWHERE}", ".") for key, name in short.items()}
+    if inner != short and len(set(inner.values())) == len(inner):
+        count = sum(inner[key] != short[key] for key in short)
+        said.append(f"removed {_EVERYWHERE!r} (torch.compile) inside {count} keys")
+        short = inner
+    return short, said
+
+
+def make_checkpoint(
+    given: Input,
+    tensors: Mapping[str, LazyTensor],
+    *,
+    source: str,
+    beside: Mapping[str, Any] | None = None,
+    evidence: tuple[str, ...] = (),
+) -> Checkpoint:
+    """Build the checkpoint of one file: prefixes stripped, hyper-parameters and metadata found.
+
+    Args:
+        given: The input, its archive opened.
+        tensors: The state dict as it lies in the file.
+        source: Name of the source.
+        beside: The file's other entries.
+        evidence: What is known already.
+    """
+    assert given.archive is not None  # only a file has one state dict
+    short, said = unprefixed(tensors)
+    beside = beside or {}
+    hyper = next((m for k in _HYPER if (m := as_mapping(beside.get(k)))), {})
+    metadata = {
+        str(key): as_plain(value)
+        for key, value in beside.items()
+        if isinstance(value, str | int | float | bool) and len(str(value)[:300]) < 300
+    }
+    return Checkpoint(
+        given.path,
+        source,
+        given.archive.format,
+        {short[key]: tensor for key, tensor in tensors.items()},
+        rest=beside,
+        hyper_parameters=hyper,
+        metadata={**given.archive.metadata, **metadata},
+        evidence=(*evidence, *said),
+        opaque=given.archive.opaque,
+        renamed={name: key for key, name in short.items() if key != name},
+    )
