@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -162,12 +162,17 @@ class Source:
         read: Returns the checkpoint, or None for "not mine"; raises ``SourceError`` for "mine and
             broken".
         refines: Names of sources of which this one is a special case; it wins over them.
+        runs: Given a folder, the checkpoints of several runs below it; None where this source knows
+            no such folder. A folder that is itself one checkpoint has none.
     """
 
     name: str
     summary: str
     read: Callable[[Input], Checkpoint | None] = attrs.field(eq=False, repr=False)
     refines: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    runs: Callable[[Path], Sequence[Path]] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
 
 
 @attrs.frozen
@@ -182,6 +187,7 @@ class Component:
         required: Whether a checkpoint without it is not of this layout.
         file: Stem of its weight file where the origin has its own name.
         drop: Key patterns never written to component files, with the reason.
+        whole_names: Whether its files keep the prefix that all its keys share.
     """
 
     name: str
@@ -190,6 +196,7 @@ class Component:
     required: bool = True
     file: str | None = None
     drop: Mapping[str, str] = attrs.field(factory=dict)
+    whole_names: bool = False
 
 
 def _strings(keys: str | Iterable[str]) -> tuple[str, ...]:
@@ -265,6 +272,8 @@ class Graph:
         base: Name of another graph that this one wraps with ``affine``; no second export is made.
         affine: Normalisation around ``base``.
         refusal: Why this graph cannot be exported; asking for it then is an error with this text.
+        missing: ``--config`` names that would lift the refusal; the error is then a ``LayoutError``
+            that names those of every graph asked for at once.
     """
 
     name: str
@@ -276,6 +285,7 @@ class Graph:
     base: str | None = None
     affine: Affine | None = attrs.field(default=None, repr=False)
     refusal: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 @attrs.frozen
