@@ -13,7 +13,7 @@ def convcore_layouts() -> list[Layout]:
         Layout(
             "plain",
             "every tensor of the state dict as one component, whatever the model is",
-            [Component("model", "*")],
+            [Component("model", "*", whole_names=True)],
             automatic=False,
         )
     ]

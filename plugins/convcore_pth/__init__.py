@@ -1,1 +1,140 @@
-"""To be written."""
+"""Targets ``pth`` (one file per component) and ``state-dict`` (one flat file, original names)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from convcore import torchzip
+from convcore.archive import LazyTensor
+from convcore.hookspecs import hookimpl
+from convcore.model import LayoutMatch
+from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.weights import file_stem, groups, local_names, supported
+
+# A record's headers and the pickle of one tensor, rounded up.
+_OVERHEAD = 600
+
+
+def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+    """Plan one file per chosen component: the layout's own tree, or its flat state dict."""
+    for component in choice.components:
+        names = local_names(match, component)
+        if match.layout.weights is None:
+            tree: Mapping[str, Any] = _flat(match, names)
+        else:
+            tree = match.layout.weights(match, component)
+        yield _output("pth", f"{file_stem(match, component)}.pth", component, tree, match)
+
+
+def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+    """Plan one flat file with every tensor of the checkpoint under the author's names."""
+    names = {name: name for name in match.checkpoint.tensors}
+    yield _output(
+        "state-dict", match.layout.state_dict_file, "state_dict", _flat(match, names), match
+    )
+
+
+def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+    """Write the planned files; each is re-read and compared while it is written."""
+    total = sum(output.nbytes for output in outputs)
+    done = 0
+    for output in outputs:
+        torchzip.write(workspace.folder / output.path, output.plan)
+        done += output.nbytes
+        workspace.progress(done, total)
+        tensors = dict(_leaves(output.plan))
+        for first, aliases in groups(tensors):
+            for key in (first, *aliases):
+                source = output.tensors.get(key)
+                if source is not None:
+                    yield LedgerEntry(
+                        source,
+                        output.target,
+                        "alias" if key != first else "written",
+                        output.path,
+                        key,
+                        f"shares the bytes of {first}" if key != first else None,
+                    )
+
+
+def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
+    """Report the comparison made while writing; ``full`` adds torch's own reader."""
+    for output in outputs:
+        tensors = dict(_leaves(output.plan))
+        nbytes = sum(tensor.nbytes for tensor in tensors.values())
+        figures = {"tensors": len(tensors), "bytes": nbytes}
+        yield Check(output.path, "bytes equal to source", True, figures)
+        if workspace.choice.verify == "full":
+            yield _torch_reads(output, tensors, workspace)
+
+
+def _torch_reads(output: Output, tensors: Mapping[str, LazyTensor], workspace: Workspace) -> Check:
+    import torch
+
+    loaded = torch.load(workspace.folder / output.path, map_location="cpu", weights_only=True)
+    differing = []
+    for key, value in _leaves(loaded, torch.Tensor):
+        there = value.contiguous().reshape(-1).view(torch.uint8)
+        here = tensors[key].load().contiguous().reshape(-1).view(torch.uint8)
+        if not torch.equal(there, here):
+            differing.append(key)
+    return Check(
+        output.path, "torch.load equals source", not differing, {"differing": differing[:20]}
+    )
+
+
+def _output(
+    target: str, path: str, component: str, tree: Mapping[str, Any], match: LayoutMatch
+) -> Output:
+    tensors = dict(_leaves(tree))
+    supported(tensors)
+    by_tensor = {id(tensor): name for name, tensor in match.checkpoint.tensors.items()}
+    sources = {key: by_tensor[id(t)] for key, t in tensors.items() if id(t) in by_tensor}
+    nbytes = sum(tensor.nbytes + _OVERHEAD + len(key) for key, tensor in tensors.items())
+    return Output(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
+
+
+def _flat(match: LayoutMatch, names: Mapping[str, str]) -> Mapping[str, LazyTensor]:
+    tensors = match.checkpoint.tensors
+    return OrderedDict((local, tensors[name]) for local, name in names.items())
+
+
+def _leaves(
+    tree: Any, kind: type[Any] = LazyTensor, path: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of a tree that a layout built (a few levels deep), by dotted path."""
+    if isinstance(tree, kind):
+        yield path, tree
+        return
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, Mapping):
+        items = tree.items()
+    elif isinstance(tree, list | tuple):
+        items = enumerate(tree)
+    for key, value in items:
+        yield from _leaves(value, kind, f"{path}.{key}" if path else str(key))
+
+
+@hookimpl
+def convcore_targets() -> list[Target]:
+    """Declare both targets."""
+    return [
+        Target(
+            "pth",
+            "one torch file per component, for torch.load(weights_only=True)",
+            ".pth",
+            plan_components,
+            write,
+            verify,
+        ),
+        Target(
+            "state-dict",
+            "one torch file with every tensor under its original name",
+            ".pth",
+            plan_state_dict,
+            write,
+            verify,
+        ),
+    ]

@@ -1,1 +1,155 @@
-"""To be written."""
+"""Target ``safetensors``: one file per component, aliases recorded and not doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from convcore.archive import LazyTensor
+from convcore.dtypes import BY_NAME
+from convcore.errors import TargetError
+from convcore.hookspecs import hookimpl
+from convcore.model import LayoutMatch
+from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.weights import Placement, copy, create, file_stem, groups, local_names, prove, supported
+
+_ALIGNMENT = 8
+
+
+def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+    """Plan one file per chosen component, refusing what the format cannot hold."""
+    for component in choice.components:
+        names = local_names(match, component)
+        tensors = {local: match.checkpoint.tensors[name] for local, name in names.items()}
+        supported(tensors)
+        _representable(tensors, component)
+        header, order = _header(tensors)
+        nbytes = len(header) + sum(tensors[name].nbytes for name in order)
+        path = f"{file_stem(match, component)}.safetensors"
+        yield Output(path, "safetensors", component, names, nbytes, plan=tensors)
+
+
+def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+    """Write header and bytes; a name that shows another's elements is kept in the metadata."""
+    total = sum(output.nbytes for output in outputs)
+    done = 0
+    for output in outputs:
+        _write(output, workspace)
+        done += output.nbytes
+        workspace.progress(done, total)
+        for first, aliases in groups(output.plan):
+            yield LedgerEntry(output.tensors[first], output.target, "written", output.path, first)
+            for alias in aliases:
+                yield LedgerEntry(
+                    output.tensors[alias],
+                    output.target,
+                    "alias",
+                    output.path,
+                    first,
+                    f"{alias} shows the same elements as {first}; the file's metadata says so",
+                )
+
+
+def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
+    """Compare each file with its source, byte by byte; ``full`` adds safetensors' own reader."""
+    for output in outputs:
+        header, order = _header(output.plan)
+        yield prove(workspace.folder / output.path, _places(output.plan, order, len(header)))
+        if workspace.choice.verify == "full":
+            yield _library_reads(output, workspace)
+
+
+def _write(output: Output, workspace: Workspace) -> None:
+    header, order = _header(output.plan)
+    descriptor = create(workspace.folder / output.path)
+    try:
+        view = memoryview(header)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        for name in order:
+            copy(output.plan[name], descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _header(tensors: Mapping[str, LazyTensor]) -> tuple[bytes, list[str]]:
+    """Build the header (length, JSON, padding) and the order of the tensors' bytes."""
+    firsts = dict(groups(tensors))
+    metadata = {"format": "pt"} | {
+        alias: first for first, aliases in firsts.items() for alias in aliases
+    }
+    # Larger elements first, as the format's own writer does, keeps every tensor aligned.
+    order = sorted(firsts, key=lambda name: (-BY_NAME[tensors[name].dtype].itemsize, name))
+    entries: dict[str, object] = {"__metadata__": metadata}
+    position = 0
+    for name in order:
+        tensor = tensors[name]
+        end = position + tensor.nbytes
+        entries[name] = {
+            "dtype": BY_NAME[tensor.dtype].safetensors,
+            "shape": list(tensor.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text, order
+
+
+def _places(
+    tensors: Mapping[str, LazyTensor], order: Sequence[str], position: int
+) -> Iterator[Placement]:
+    for name in order:
+        yield Placement(name, tensors[name], position)
+        position += tensors[name].nbytes
+
+
+def _representable(tensors: Mapping[str, LazyTensor], component: str) -> None:
+    """Refuse what has no place in the format.
+
+    Raises:
+        TargetError: An element type without a code, or a name that cannot be a key.
+    """
+    odd = []
+    for name, tensor in tensors.items():
+        if BY_NAME[tensor.dtype].safetensors is None:
+            odd.append(f"{name}: {tensor.dtype} has no code in safetensors")
+        if name == "__metadata__" or any("\ud800" <= char <= "\udfff" for char in name):
+            odd.append(f"{name!r} cannot be a key in safetensors")
+    if odd:
+        raise TargetError(
+            f"{component} cannot be written as safetensors: {odd[0]}",
+            seen=odd,
+            remedy="use --to pth for this component",
+        )
+
+
+def _library_reads(output: Output, workspace: Workspace) -> Check:
+    import torch
+    from safetensors import safe_open
+
+    differing = []
+    with safe_open(workspace.folder / output.path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 # safe_open is no mapping
+            there, here = file.get_tensor(name), output.plan[name].load()
+            same = there.reshape(-1).view(torch.uint8), here.reshape(-1).view(torch.uint8)
+            if there.shape != here.shape or not torch.equal(*same):
+                differing.append(name)
+    figures = {"differing": differing[:20]}
+    return Check(output.path, "safetensors equals source", not differing, figures)
+
+
+@hookimpl
+def convcore_targets() -> list[Target]:
+    """Declare the target."""
+    return [
+        Target(
+            "safetensors",
+            "one safetensors file per component, without pickles",
+            ".safetensors",
+            plan,
+            write,
+            verify,
+        )
+    ]
