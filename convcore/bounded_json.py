@@ -1,0 +1,106 @@
+"""JSON files from strangers, read with every quantity bounded."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from convcore.errors import SourceError
+
+LARGEST = 100_000_000
+_DEPTH = 200
+_DIGITS = 20
+
+
+def read_json(path: Path, *, largest: int = LARGEST) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        path: A regular file in UTF-8, without a byte order mark.
+        largest: Bytes it may have.
+
+    Raises:
+        SourceError: It is larger, no regular file, not UTF-8 or no JSON; it nests deeper than 200
+            levels, repeats a name within an object, or holds an integer of more than 20 digits or
+            a number that is not finite.
+        OSError: It cannot be opened.
+    """
+    text = _text(path, largest)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_number,
+        )
+    except json.JSONDecodeError as error:
+        raise _refused(path, f"it is no JSON: {error}") from error
+    except RecursionError as error:
+        raise _refused(path, f"it nests deeper than {_DEPTH} levels") from error
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
+    if _deeper_than(_DEPTH, value):
+        raise _refused(path, f"it nests deeper than {_DEPTH} levels")
+    return value
+
+
+def _text(path: Path, largest: int) -> str:
+    # O_NONBLOCK: a named pipe put in the file's place must not hang the reader.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise _refused(path, "it is no regular file")
+        # One byte more than allowed, because a file may grow after its size was asked for.
+        content = file.read(largest + 1) if facts.st_size <= largest else b""
+    if max(facts.st_size, len(content)) > largest:
+        raise _refused(path, f"it has {facts.st_size:,} bytes, more than {largest:,}")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _refused(path, f"it is not UTF-8: {error}") from error
+
+
+def _refused(path: Path, why: str) -> SourceError:
+    return SourceError(f"{path.name} is not read: {why}", remedy="save it anew as plain JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"it has the name {twice[:80]!r} twice in one object")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > _DIGITS:
+        raise ValueError(f"it holds an integer of more than {_DIGITS} digits")
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {text[:40]}, which is no finite number")
+    return number
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
