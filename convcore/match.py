@@ -194,6 +194,11 @@ def _shape(shape: Iterable[int | str]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
+def settle_split(layout: Layout, checkpoint: Checkpoint) -> LayoutMatch:
+    """Match a layout that the user spelled out on the command line."""
+    return settle(consider(layout, checkpoint), checkpoint, {})
+
+
 def settle(
     candidate: Candidate, checkpoint: Checkpoint, config: Mapping[str, str]
 ) -> LayoutMatch:

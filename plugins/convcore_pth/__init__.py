@@ -90,8 +90,11 @@ def _output(
 ) -> Output:
     tensors = dict(_leaves(tree))
     supported(tensors)
-    by_tensor = {id(tensor): name for name, tensor in match.checkpoint.tensors.items()}
-    sources = {key: by_tensor[id(t)] for key, t in tensors.items() if id(t) in by_tensor}
+    # One tensor object may stand under several names (tied weights): each place takes one of them.
+    by_tensor: dict[int, list[str]] = {}
+    for name, tensor in match.checkpoint.tensors.items():
+        by_tensor.setdefault(id(tensor), []).append(name)
+    sources = {key: by_tensor[id(t)].pop(0) for key, t in tensors.items() if by_tensor.get(id(t))}
     nbytes = sum(tensor.nbytes + _OVERHEAD + len(key) for key, tensor in tensors.items())
     return Output(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
 

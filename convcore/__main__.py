@@ -1,0 +1,6 @@
+"""``python -m convcore``."""
+
+from convcore.cli import run
+
+if __name__ == "__main__":
+    run()

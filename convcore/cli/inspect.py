@@ -1,0 +1,53 @@
+"""``convcore inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from convcore.cli import Session, options
+
+
+@click.command("inspect")
+@click.argument("checkpoint", type=options.PATH)
+@options.reading
+@click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("--deep", is_flag=True, help="Read every byte: CRCs and bounds of all tensors.")
+@click.option("--suggest-layout", is_flag=True, help="Print a TOML draft of a layout.")
+@options.as_json
+@click.pass_obj
+def command(session: Session, checkpoint: Path, as_json: bool, **given: Any) -> None:
+    """Say what CHECKPOINT is; nothing in it is run and torch is not needed."""
+    from convcore.cli import show
+    from convcore.host import load_registry
+    from convcore.inspection import inspect
+
+    registry = load_registry(session.disabled, options.layouts_of(given["layout_file"]))
+    show.broken_plugins(registry)
+    config = options.pairs(given["config"], "--config")
+    if given["suggest_layout"]:
+        from convcore.layout_file import suggest
+        from convcore.read import read_checkpoint
+
+        found = read_checkpoint(
+            checkpoint, registry, source=given["source"], key=given["key"], config=config
+        )
+        click.echo(suggest(found), nl=False)
+        return
+    result = inspect(
+        checkpoint,
+        registry,
+        layout=given["layout"],
+        source=given["source"],
+        key=given["key"],
+        config=config,
+        allow_opaque_calls=given["allow_opaque_calls"],
+        tensors=given["tensors"],
+        deep=given["deep"],
+    )
+    if as_json:
+        show.json_document(result)
+    else:
+        show.inspection(checkpoint, result)

@@ -1,0 +1,317 @@
+"""The one road: read, match, plan, stage, write, verify, publish. Only this module knows it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from convcore import ledger, manifest
+from convcore.errors import SourceError, UsageError, VerificationError
+from convcore.host import Registry
+from convcore.match import match_layout, settle_split
+from convcore.model import LayoutMatch
+from convcore.plan import Plan, check_config, choose_components, make_plan, split_layout
+from convcore.read import read_checkpoint
+from convcore.report import Report, WrittenFile
+from convcore.staging import Staging, exists, resolve, staged
+from convcore.target import Check, Choice, Target, VerifyLevel, Workspace
+from convcore.weights import create
+
+_PIECE = 1 << 20
+
+
+@attrs.frozen
+class Request:
+    """Everything ``convcore convert`` takes; the defaults are the command's.
+
+    Attributes:
+        checkpoint: File or folder to read.
+        output: Folder to write.
+        targets: Names of targets.
+        layout: Take this layout.
+        source: Take this source.
+        components: Names to write; empty writes all.
+        splits: ``NAME=KEY_PREFIX`` pairs, for a checkpoint no layout knows.
+        discriminators: Whether components with the role training are written.
+        all_components: Whether training graphs go to ONNX too.
+        config: Layout and target options.
+        opset: ONNX operator set.
+        verify: How much is proved.
+        atol: Absolute parity tolerance.
+        rtol: Relative parity tolerance.
+        example: Whether ``inference_example.py`` is written.
+        key: Where in the file the state dict lies.
+        hash_source: Whether the manifest carries the input's SHA-256.
+        allow_opaque_calls: Read files that name code-running callables; nothing is run.
+        dry_run: Decide everything, write nothing.
+        overwrite: Replace an existing output as a whole.
+        add: Put further targets into an existing output of the same input.
+    """
+
+    checkpoint: Path
+    output: Path
+    targets: tuple[str, ...] = ("pth",)
+    layout: str | None = None
+    source: str | None = None
+    components: tuple[str, ...] = ()
+    splits: Mapping[str, str] = attrs.field(factory=dict)
+    discriminators: bool = True
+    all_components: bool = False
+    config: Mapping[str, str] = attrs.field(factory=dict)
+    opset: int | None = None
+    verify: VerifyLevel = "fast"
+    atol: float | None = None
+    rtol: float | None = None
+    example: bool = False
+    key: str | None = None
+    hash_source: bool = False
+    allow_opaque_calls: bool = False
+    dry_run: bool = False
+    overwrite: bool = False
+    add: bool = False
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def convert(
+    request: Request,
+    registry: Registry,
+    progress: Progress = lambda stage, done, total: None,
+) -> Report:
+    """Carry out a request, or leave everything as it was.
+
+    Args:
+        request: What to do.
+        registry: Sources, layouts and targets to do it with.
+        progress: Called with (stage, done, total) from time to time.
+
+    Raises:
+        ConvcoreError: Each kind with its exit code; the destination is then untouched.
+    """
+    output = _destination(request)
+    targets = [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
+    match = recognise(request, registry)
+    check_config(match.layout, targets, request.config)
+    choice = Choice(
+        choose_components(match, request.components, discriminators=request.discriminators),
+        bool(request.components),
+        request.all_components,
+        request.config,
+        request.opset,
+        request.verify,
+        request.atol,
+        request.rtol,
+    )
+    plan = make_plan(match, targets, choice)
+    if request.dry_run:
+        return Report(output, plan, dry_run=True)
+    before = manifest.load(output) if request.add else None
+    with staged(output, overwrite=request.overwrite or request.add) as staging:
+        kept = sum(file["bytes"] for file in before["files"]) if before else 0
+        staging.require(plan.nbytes + sum(_size(p) for p in match.sidecars.values()) + kept)
+        report = _fill(request, plan, staging, progress, before)
+        staging.publish()
+    registry.tell(report)
+    return report
+
+
+def recognise(request: Request, registry: Registry) -> LayoutMatch:
+    """Read the input and find its layout: the road up to the match."""
+    checkpoint = read_checkpoint(
+        request.checkpoint,
+        registry,
+        source=request.source,
+        key=request.key,
+        config=request.config,
+        allow_opaque_calls=request.allow_opaque_calls,
+    )
+    if request.splits:
+        layout = split_layout(request.splits, list(checkpoint.tensors))
+        return settle_split(layout, checkpoint)
+    return match_layout(checkpoint, registry, name=request.layout, config=request.config)
+
+
+def _fill(
+    request: Request,
+    plan: Plan,
+    staging: Staging,
+    progress: Progress,
+    before: Mapping[str, Any] | None,
+) -> Report:
+    match, choice = plan.match, plan.choice
+    rows: list[dict[str, object]] = []
+    checks: list[Check] = []
+    kept: list[WrittenFile] = []
+    targets = [step.target for step in plan.steps]
+    if before is not None:
+        kept, rows, checks = _keep(request, before, staging, targets)
+    outputs = [output for step in plan.steps for output in step.outputs]
+    for step in plan.steps:
+        name = step.target.name
+        workspace = Workspace(
+            staging.folder, match, choice, functools.partial(progress, name), outputs
+        )
+        written = list(step.target.write(step.outputs, workspace))
+        entries = ledger.complete(name, written, match, choice)
+        rows += ledger.as_rows(entries, match.checkpoint.renamed)
+        if step.target.verify is not None and choice.verify != "none":
+            checks += step.target.verify(step.outputs, workspace)
+    _refuse_failed(checks)
+    _write_documents(request, plan, staging.folder, [file.path for file in kept])
+    _unchanged(match)
+    by_path = {
+        path: (output.component, output.target)
+        for output in outputs
+        for path in (output.path, *output.also)
+    }
+    by_path |= {file.path: (file.component, file.target) for file in kept if file.target}
+    files = tuple(_hash_all(staging.folder, by_path, progress))
+    content = manifest.build(
+        match,
+        nbytes=_size(match.checkpoint.path),
+        sha256=sha256_of(match.checkpoint.path) if request.hash_source else None,
+        files=files,
+        ledger=rows,
+        checks=checks,
+        packages=[package for step in plan.steps for package in step.target.needs],
+    )
+    if before is not None:
+        content["versions"] = {**before["versions"], **content["versions"]}
+    _write(staging.folder / manifest.NAME, manifest.dumps(content))
+    return Report(staging.output, plan, files, tuple(checks), content)
+
+
+def _keep(
+    request: Request, before: Mapping[str, Any], staging: Staging, targets: Sequence[Target]
+) -> tuple[list[WrittenFile], list[dict[str, object]], list[Check]]:
+    """Take an existing output's files into the new one, so that both appear in one step."""
+    renewed = {target.name for target in targets}
+    kept = []
+    for file in before["files"]:
+        if file["target"] is None or file["target"] in renewed:
+            continue
+        there, here = staging.output / file["path"], staging.folder / file["path"]
+        try:
+            os.link(there, here, follow_symlinks=False)
+        except OSError:
+            shutil.copyfile(there, here, follow_symlinks=False)
+        kept.append(WrittenFile(*(file[k] for k in ("path", "component", "target", "bytes", "sha256"))))
+    names = {file.path for file in kept}
+    rows = [dict(row) for row in before["ledger"] if row["target"] not in renewed]
+    checks = [
+        Check(c["file"], c["check"], c["passed"], _figures(c))
+        for c in before["checks"]
+        if c["file"] in names
+    ]
+    return kept, rows, checks
+
+
+def _figures(check: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in check.items() if k not in ("file", "check", "passed")}
+
+
+def _write_documents(request: Request, plan: Plan, folder: Path, kept: Sequence[str]) -> None:
+    for name, content in plan.documents.items():
+        _write(folder / name, manifest.dumps(content))  # type: ignore[arg-type]  # JSON objects
+    for name, path in plan.match.sidecars.items():
+        if name not in plan.documents:
+            _copy(path, folder / name)
+    if request.example:
+        from convcore.example import render
+
+        planned = [output for step in plan.steps for output in step.outputs]
+        _write(folder / "inference_example.py", render(plan.match, planned, kept).encode())
+
+
+def _destination(request: Request) -> Path:
+    output = resolve(request.output)
+    if request.add:
+        before = manifest.load(output)
+        if before["source"]["name"] != request.checkpoint.resolve().name or (
+            before["source"]["bytes"] != _size(request.checkpoint)
+        ):
+            raise UsageError(
+                f"{output} was made from {before['source']['name']}, not from {request.checkpoint}",
+                remedy="give another folder with -o, or --overwrite instead of --add",
+            )
+    elif output.is_dir() and any(output.iterdir()) and not request.overwrite:
+        raise exists(output)
+    if request.checkpoint.is_dir() and output.is_relative_to(request.checkpoint.resolve()):
+        raise UsageError(
+            f"the output {output} lies inside the folder that is read", remedy="give another -o"
+        )
+    if request.checkpoint.exists() and request.checkpoint.resolve().is_relative_to(output):
+        raise UsageError(
+            f"the input {request.checkpoint} lies inside the output {output}",
+            remedy="give another -o",
+        )
+    return output
+
+
+def _refuse_failed(checks: Sequence[Check]) -> None:
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise VerificationError(
+            f"{len(failed)} of {len(checks)} checks failed: {failed[0].file} ({failed[0].check})",
+            seen=[f"{c.file}: {c.check}: {dict(c.figures)}" for c in failed],
+            remedy="nothing was written; compare the figures, or raise --atol if they are noise",
+        )
+
+
+def _unchanged(match: LayoutMatch) -> None:
+    """Refuse to publish what was read from a file that changed meanwhile."""
+    files = {id(tensor.storage.file): tensor.storage.file for tensor in match.checkpoint.tensors.values()}
+    for file in files.values():
+        if not file.unchanged():
+            raise SourceError(
+                f"{file.path.name} changed while it was read", remedy="run again when it is complete"
+            )
+
+
+def _hash_all(
+    folder: Path, by_path: Mapping[str, tuple[str | None, str | None]], progress: Progress
+) -> Iterator[WrittenFile]:
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    for index, path in enumerate(paths):
+        component, target = by_path.get(path.name, (None, None))
+        progress("hashing", index, len(paths))
+        yield WrittenFile(path.name, component, target, path.stat().st_size, sha256_of(path) or "")
+
+
+def sha256_of(path: Path) -> str | None:
+    """SHA-256 of a file in hexadecimal; None for a folder."""
+    if path.is_dir():
+        return None
+    digest = hashlib.sha256()
+    piece = bytearray(_PIECE)
+    view = memoryview(piece)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(piece):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    return path.stat().st_size
+
+
+def _copy(source: Path, destination: Path) -> None:
+    with source.open("rb") as file:
+        descriptor = create(destination)
+        with os.fdopen(descriptor, "wb") as copy:
+            shutil.copyfileobj(file, copy, _PIECE)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with os.fdopen(create(path), "wb") as file:
+        file.write(data)

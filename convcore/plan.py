@@ -1,0 +1,173 @@
+"""Deciding everything before anything is written: what, where, how large, and whether it may."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from convcore.errors import LayoutError, TargetError, UsageError
+from convcore.match import REMAINDER
+from convcore.model import Component, Layout, LayoutMatch
+from convcore.names import assigner, collisions, legal_component, nearest
+from convcore.target import Choice, Output, Target
+
+# Written by the engine itself into every output folder.
+ENGINE_FILES = ("manifest.json", "model_config.json", "inference_example.py")
+
+
+@attrs.frozen
+class Step:
+    """One target and the files it will write."""
+
+    target: Target
+    outputs: tuple[Output, ...]
+
+
+@attrs.frozen
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        match: The recognised checkpoint.
+        choice: What of it was asked for.
+        steps: One per target.
+        documents: JSON files to write beside: name to content.
+    """
+
+    match: LayoutMatch
+    choice: Choice
+    steps: tuple[Step, ...]
+    documents: Mapping[str, object] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes all planned files take, at most."""
+        return sum(output.nbytes for step in self.steps for output in step.outputs)
+
+
+def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> Plan:
+    """Plan every file of a run and refuse whatever would have to be refused later.
+
+    Raises:
+        TargetError: A package is missing, or a target does not accept the match.
+        UsageError: Two outputs would have one name.
+        LayoutError: A target needs configuration that nobody gave.
+    """
+    if not any(match.states.values()):
+        raise LayoutError(
+            f"{match.checkpoint.path.name} holds no tensors to convert",
+            remedy="name the place of the weights with --key PATH",
+        )
+    for target in targets:
+        _installed(target)
+        refusal = target.accepts(match)
+        if refusal is not None:
+            raise TargetError(
+                f"{target.name} cannot be written from {match.layout.name}: {refusal}",
+                remedy="choose another --to",
+            )
+    steps = tuple(Step(target, tuple(target.plan(match, choice))) for target in targets)
+    documents: dict[str, object] = {"model_config.json": _values(match)}
+    if match.layout.documents is not None:
+        documents |= match.layout.documents(match)
+    paths = [
+        *ENGINE_FILES,
+        *(name for name in documents if name not in ENGINE_FILES),
+        *(name for name in match.sidecars if name not in documents),
+        *(path for step in steps for output in step.outputs for path in (output.path, *output.also)),
+    ]
+    for first, second in collisions(paths):
+        raise UsageError(
+            f"two outputs would have one name: {first} and {second}",
+            seen=[f"targets: {', '.join(step.target.name for step in steps)}"],
+            remedy="write them into two folders, or choose components with --component",
+        )
+    return Plan(match, choice, steps, documents)
+
+
+def choose_components(
+    match: LayoutMatch, wanted: Sequence[str], *, discriminators: bool
+) -> tuple[str, ...]:
+    """Return the components to write, in the layout's order.
+
+    Args:
+        match: The recognised checkpoint.
+        wanted: ``--component`` names; empty takes all.
+        discriminators: False leaves out components whose role is training.
+
+    Raises:
+        UsageError: A name is unknown.
+    """
+    parts = [part for part in match.layout.components if part.name in match.states]
+    known = [part.name for part in parts]
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"{match.layout.name} has no component {name!r} in this checkpoint",
+                seen=(f"components: {', '.join(known)}", *nearest(name, known)),
+                remedy="name one of them with --component",
+            )
+    if wanted:
+        return tuple(name for name in known if name in wanted)
+    chosen = tuple(part.name for part in parts if discriminators or part.role == "inference")
+    if not chosen:
+        raise UsageError(
+            f"every component of {match.layout.name} has the role training, none is left",
+            remedy="leave out --no-discriminators",
+        )
+    return chosen
+
+
+def split_layout(splits: Mapping[str, str], keys: Sequence[str]) -> Layout:
+    """Make a layout of ``--component NAME=KEY_PREFIX`` pairs.
+
+    Raises:
+        UsageError: A name cannot be a file name, or no key starts with a prefix.
+    """
+    parts = []
+    for name, prefix in splits.items():
+        pattern = prefix if prefix.endswith((".", "*")) or prefix in keys else f"{prefix}."
+        owner = assigner([(pattern, name)])
+        if not pattern or not any(owner(key) for key in keys):
+            raise UsageError(
+                f"no tensor's name starts with {prefix!r}",
+                seen=nearest(prefix, {key.rpartition(".")[0] for key in keys}, 3),
+                remedy="give a prefix of the names that convcore inspect --tensors shows",
+            )
+        parts.append(Component(legal_component(name), pattern))
+    if REMAINDER in splits:
+        raise UsageError(f"{REMAINDER!r} is what is left over", remedy="use another name")
+    return Layout("components", "split by --component NAME=KEY_PREFIX", parts, automatic=False)
+
+
+def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str, str]) -> None:
+    """Refuse ``--config`` names that nobody in this run reads.
+
+    Raises:
+        UsageError: A name is unknown; the known ones are listed.
+    """
+    known = dict(layout.options)
+    for target in targets:
+        known |= target.options
+    for name in config:
+        if name not in known:
+            raise UsageError(
+                f"--config {name} means nothing to the layout {layout.name}",
+                seen=[f"{option}: {help_}" for option, help_ in known.items()] or ["it takes none"],
+                remedy="use one of the names listed, or leave it out",
+            )
+
+
+def _installed(target: Target) -> None:
+    missing = [name for name in target.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TargetError(
+            f"--to {target.name} needs {', '.join(missing)}, which is not installed",
+            remedy=f"pip install {' '.join(missing)}",
+        )
+
+
+def _values(match: LayoutMatch) -> dict[str, object]:
+    return {name: setting.value for name, setting in match.settings.items()}

@@ -1,0 +1,108 @@
+"""From a path to a checkpoint: the format is opened once, every source is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from convcore.archive import open_archive
+from convcore.errors import SourceError, UsageError
+from convcore.host import Registry, conflict
+from convcore.model import Checkpoint, Input, Source
+
+
+def read_checkpoint(
+    path: Path,
+    registry: Registry,
+    *,
+    source: str | None = None,
+    key: str | None = None,
+    config: Mapping[str, str] | None = None,
+    allow_opaque_calls: bool = False,
+) -> Checkpoint:
+    """Read a file or a folder with the one source that claims it.
+
+    Args:
+        path: File or folder.
+        registry: The sources to ask.
+        source: ``--source``: ask this one only.
+        key: ``--key``: where in the file the state dict lies.
+        config: ``--config`` values, for sources that take some.
+        allow_opaque_calls: Read files that name code-running callables too; nothing is run.
+
+    Raises:
+        UsageError: There is nothing at ``path``, or ``source`` is unknown.
+        SourceError: Nobody, or more than one, claims it; or it is damaged or unsafe.
+    """
+    given = open_input(path, key=key, config=config, allow_opaque_calls=allow_opaque_calls)
+    asked = [registry.find("sources", source)] if source else _general_last(registry)
+    claims: list[tuple[Source, Checkpoint]] = []
+    for each in asked:
+        if any(each.name in claimant.refines for claimant, _ in claims):
+            continue
+        checkpoint = each.read(given)
+        if checkpoint is not None:
+            claims.append((each, checkpoint))
+    if not claims:
+        raise _unclaimed(given, asked)
+    if len(claims) > 1:
+        names = [claimant.name for claimant, _ in claims]
+        raise SourceError(
+            f"{len(claims)} sources claim {path.name}: {', '.join(names)}",
+            seen=[f"{each.name}: {'; '.join(found.evidence)}" for each, found in claims],
+            remedy=f"name one of them, for example --source {names[0]}",
+        )
+    winner, checkpoint = claims[0]
+    if ("sources", winner.name) in registry.conflicts:
+        raise conflict("sources", winner.name, registry.conflicts["sources", winner.name])
+    return checkpoint
+
+
+def open_input(
+    path: Path,
+    *,
+    key: str | None = None,
+    config: Mapping[str, str] | None = None,
+    allow_opaque_calls: bool = False,
+) -> Input:
+    """Open a file's archive, or leave a folder for the sources to look into."""
+    try:
+        folder = path.is_dir()
+        if not folder and not os.path.lexists(path):
+            raise UsageError(f"there is no file or folder {path}", remedy="check the path")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)!r} is no usable path: {error}", remedy="check it") from error
+    given = Input(path, None, key, config or {}, allow_opaque_calls)
+    if folder and not _sharded(path):
+        return given
+    archive = open_archive(path, allow_opaque_calls=allow_opaque_calls)
+    return attrs.evolve(given, archive=archive)
+
+
+def _sharded(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors.index.json")) or any(folder.glob("*.bin.index.json"))
+
+
+def _general_last(registry: Registry) -> list[Source]:
+    """Order sources so that a special case is asked before what it refines."""
+    refined = {name for source in registry.sources.values() for name in source.refines}
+    return sorted(registry.sources.values(), key=lambda s: (s.name in refined, s.name))
+
+
+def _unclaimed(given: Input, asked: list[Source]) -> SourceError:
+    names = ", ".join(source.name for source in asked)
+    if given.archive is None:
+        inside = sorted(entry.name for entry in given.path.iterdir())[:12]
+        return SourceError(
+            f"the folder {given.path} holds no checkpoint that a source knows",
+            seen=[f"inside: {', '.join(inside) or 'nothing'}", f"asked: {names}"],
+            remedy="give a file inside it, or a folder as the training script wrote it",
+        )
+    return SourceError(
+        f"{given.path.name} is a sound {given.archive.format} file, but holds no state dict",
+        seen=[f"its top is a {type(given.archive.tree).__name__}", f"asked: {names}"],
+        remedy="name the place of the weights with --key PATH, or save model.state_dict()",
+    )
