@@ -169,7 +169,7 @@ class Source:
     name: str
     summary: str
     read: Callable[[Input], Checkpoint | None] = attrs.field(eq=False, repr=False)
-    refines: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    refines: frozenset[str] = attrs.field(default=frozenset(), converter=lambda names: _names(names))
     runs: Callable[[Path], Sequence[Path]] | None = attrs.field(
         default=None, eq=False, repr=False
     )
@@ -188,6 +188,7 @@ class Component:
         file: Stem of its weight file where the origin has its own name.
         drop: Key patterns never written to component files, with the reason.
         whole_names: Whether its files keep the prefix that all its keys share.
+        keep: End of that prefix which its files keep because the origin's do (``"model."``).
     """
 
     name: str
@@ -197,10 +198,15 @@ class Component:
     file: str | None = None
     drop: Mapping[str, str] = attrs.field(factory=dict)
     whole_names: bool = False
+    keep: str = ""
 
 
 def _strings(keys: str | Iterable[str]) -> tuple[str, ...]:
     return (keys,) if isinstance(keys, str) else tuple(keys)
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)  # mypy cannot see through converter=frozenset
 
 
 @attrs.frozen
@@ -213,7 +219,7 @@ class Schema:
     """
 
     shapes: Mapping[str, Shape]
-    optional: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    optional: frozenset[str] = attrs.field(default=frozenset(), converter=lambda names: _names(names))
 
 
 @attrs.frozen
@@ -271,6 +277,8 @@ class Graph:
         role: ``training`` graphs are exported with ``--all-components`` only.
         base: Name of another graph that this one wraps with ``affine``; no second export is made.
         affine: Normalisation around ``base``.
+        call: Class in ``Layout.nets`` and its keyword arguments, plain values, that make the same
+            network; lets ``inference_example.py`` rebuild it for a weight file.
         refusal: Why this graph cannot be exported; asking for it then is an error with this text.
         missing: ``--config`` names that would lift the refusal; the error is then a ``LayoutError``
             that names those of every graph asked for at once.
@@ -284,6 +292,7 @@ class Graph:
     role: Role = "inference"
     base: str | None = None
     affine: Affine | None = attrs.field(default=None, repr=False)
+    call: tuple[str, Mapping[str, Any]] | None = None
     refusal: str | None = None
     missing: tuple[str, ...] = ()
 

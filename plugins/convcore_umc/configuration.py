@@ -1,0 +1,152 @@
+"""Settling what UMC's tensors do not say: option, then file, then known dataset, else unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from convcore.model import LayoutMatch
+from convcore.settings import Settler, positive, true_or_false
+from convcore_umc import bert
+from convcore_umc.datasets import DATASETS, Dataset
+from convcore_umc.runs import run_folder
+from convcore_umc.schema import bert_layers, encoder_layers
+
+OPTIONS = {
+    "nheads": "attention heads of the video and audio encoders",
+    "attn_mask": "true if those encoders are causal, else false",
+    "text_length": "tokens that every text is cut or padded to",
+    "video_length": "steps that every video is cut or padded to",
+    "audio_length": "steps that every audio is cut or padded to",
+    "bert_config": "path of the config.json in the BERT folder",
+    "bert_heads": "attention heads of BERT, where there is no config.json",
+}
+# All BERT-base models have 12 heads; nothing of this size with another number was ever published.
+_BASE = {"bert_hidden": 768, "bert_layers": 12, "bert_intermediate": 3072}
+_BASE_HEADS = 12
+
+
+def configure(match: LayoutMatch, settler: Settler) -> None:
+    """Settle every setting; what nobody knows gets the value None and the origin ``unknown``."""
+    keys = match.checkpoint.tensors
+    counted = {
+        "bert_layers": bert_layers(keys),
+        "video_layers": encoder_layers(keys, "video"),
+        "audio_layers": encoder_layers(keys, "audio"),
+    }
+    sizes = {name: settler.from_shape(name, n) for name, n in {**match.sizes, **counted}.items()}
+    _settle_bert(match, settler, sizes)
+    name = str(match.checkpoint.metadata.get("dataset"))
+    dataset = DATASETS.get(name)
+    if dataset is not None:
+        settler.put("num_labels", dataset.num_labels, "dataset")
+        _compare(name, dataset, sizes, settler)
+    _settle(settler, "nheads", _divisor(sizes["base_dim"]), name, dataset)
+    _settle(settler, "attn_mask", true_or_false, name, dataset)
+    _settle(settler, "text_length", _at_most(sizes["bert_positions"]), name, dataset)
+    _settle(settler, "video_length", positive, name, dataset)
+    _settle(settler, "audio_length", positive, name, dataset)
+    unknown = [n for n, setting in settler.settings.items() if setting.origin == "unknown"]
+    if unknown:
+        settler.note(
+            f"neither the file nor its surroundings say {', '.join(unknown)}: "
+            f"ONNX needs {' '.join(f'--config {n}=…' for n in unknown)}"
+        )
+
+
+def _settle(
+    settler: Settler,
+    setting: str,
+    convert: Callable[[str], Any],
+    name: str,
+    dataset: Dataset | None,
+) -> None:
+    """Settle one setting from its option or the dataset, whose value must be legal here too."""
+    if settler.from_option(setting, convert) is not None:
+        return
+    if dataset is None:
+        settler.put(setting, None, "unknown")
+        return
+    value = getattr(dataset, setting)
+    try:
+        convert(str(value))
+    except ValueError as error:
+        settler.note(f"{setting} {value}, which {name} is published with, cannot be: {error}")
+        settler.put(setting, None, "unknown")
+    else:
+        settler.put(setting, value, "dataset")
+
+
+def _compare(name: str, dataset: Dataset, sizes: Mapping[str, int], settler: Settler) -> None:
+    differ = [
+        f"{size} {sizes[size]} instead of {published}"
+        for size, published in dataset.sizes.items()
+        if sizes[size] != published
+    ]
+    if differ:
+        settler.note(
+            f"this run was not configured as {name} is published: {', '.join(differ)}; values taken "
+            "from the dataset may be others too, and --config sets them"
+        )
+
+
+def _settle_bert(match: LayoutMatch, settler: Settler, sizes: Mapping[str, int]) -> None:
+    config = _bert_config(match, settler, sizes)
+    heads = settler.from_option("bert_heads", _divisor(sizes["bert_hidden"]))
+    if heads is not None:
+        if config is not None and config.heads != heads:
+            settler.note(f"{config.label} says {config.heads} heads: bert_heads={heads} wins")
+    elif config is not None:
+        settler.put("bert_heads", config.heads, "file")
+    elif all(sizes[size] == base for size, base in _BASE.items()):
+        settler.put("bert_heads", _BASE_HEADS, "default")
+        settler.note("no config.json near, but every BERT of this size (BERT-base) has 12 heads")
+    else:
+        settler.put("bert_heads", None, "unknown")
+    origin = "default" if config is None else "file"
+    settler.put("bert_activation", config.activation if config else bert.ACTIVATION, origin)
+    eps = config.layer_norm_eps if config else bert.LAYER_NORM_EPS
+    settler.put("bert_layer_norm_eps", eps, origin)
+
+
+def _bert_config(
+    match: LayoutMatch, settler: Settler, sizes: Mapping[str, int]
+) -> bert.BertConfig | None:
+    path = settler.config.get("bert_config")
+    if path is not None:
+        chosen = bert.named(path, sizes)
+        settler.put("bert_config", chosen.label, "option")
+        return chosen
+    file = match.checkpoint.path.absolute()
+    home = file if file.is_dir() else file.parent
+    found, said = bert.nearby(home, sizes, run=run_folder(file) is not None)
+    if len({config.computes for config in found}) > 1:
+        every = ", ".join(f"{each.label} ({each.heads} heads)" for each in found)
+        settler.note(f"{every} all fit and differ: --config bert_config=PATH chooses")
+        return None
+    if not found:
+        for sentence in said:
+            settler.note(sentence)
+        return None
+    settler.put("bert_config", found[0].label, "file")
+    return found[0]
+
+
+def _divisor(width: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        heads = positive(text)
+        if width % heads:
+            raise ValueError(f"a width of {width} cannot be shared by {heads} heads")
+        return heads
+
+    return convert
+
+
+def _at_most(positions: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        length = positive(text)
+        if length > positions:
+            raise ValueError(f"BERT has {positions} positions here")
+        return length
+
+    return convert
