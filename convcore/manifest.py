@@ -57,6 +57,7 @@ def build(
         "evidence": list(match.evidence),
         "settings": settings(match),
         "sizes": dict(match.sizes),
+        "renamed": dict(checkpoint.renamed),
         "components": components(match),
         "files": [
             {

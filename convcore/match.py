@@ -85,7 +85,7 @@ def match_layout(
             raise conflict(*chosen, registry.conflicts[chosen])
     if not candidate.complete:
         raise incomplete(candidate, checkpoint)
-    return settle(candidate, checkpoint, config)
+    return configure(assemble(candidate, checkpoint), config)
 
 
 def consider(layout: Layout, checkpoint: Checkpoint) -> Candidate:
@@ -196,13 +196,11 @@ def _shape(shape: Iterable[int | str]) -> str:
 
 def settle_split(layout: Layout, checkpoint: Checkpoint) -> LayoutMatch:
     """Match a layout that the user spelled out on the command line."""
-    return settle(consider(layout, checkpoint), checkpoint, {})
+    return assemble(consider(layout, checkpoint), checkpoint)
 
 
-def settle(
-    candidate: Candidate, checkpoint: Checkpoint, config: Mapping[str, str]
-) -> LayoutMatch:
-    """Turn a complete candidate into a match: states, settings, sidecars, evidence."""
+def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
+    """Turn a candidate into a match without settings: states, sizes, sidecars, evidence."""
     layout, tensors = candidate.layout, checkpoint.tensors
     components = layout.components
     evidence = list(checkpoint.evidence)
@@ -230,7 +228,7 @@ def settle(
         )
     if extra:
         evidence.append(f"{len(extra)} more keys than {layout.name} has: {', '.join(extra[:_SHOWN])}")
-    match = LayoutMatch(
+    return LayoutMatch(
         layout,
         checkpoint,
         {
@@ -244,7 +242,6 @@ def settle(
         extra=extra,
         dropped=dropped,
     )
-    return configure(match, config)
 
 
 def configure(match: LayoutMatch, config: Mapping[str, str]) -> LayoutMatch:

@@ -1,0 +1,36 @@
+"""``convcore diff``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convcore.cli import Session, options
+
+
+@click.command("diff")
+@click.argument("first", metavar="A", type=options.PATH)
+@click.argument("second", metavar="B", type=options.PATH)
+@options.as_json
+@click.pass_obj
+def command(session: Session, first: Path, second: Path, as_json: bool) -> None:
+    """Compare two checkpoints or output folders: same, changed, missing, added."""
+    from convcore.cli import show
+    from convcore.comparison import diff
+    from convcore.host import load_registry
+
+    result = diff(first, second, load_registry(session.disabled))
+    if as_json:
+        show.json_document(result)
+        return
+    counts = ", ".join(f"{len(result[k])} {k}" for k in ("same", "changed", "missing", "added"))
+    click.echo(f"{'identical' if result['identical'] else 'different'}: {counts}")
+    if result["changed"]:
+        rows = [
+            (item["name"], item.get("max_abs"), item.get("elements_changed", item.get("shape")))
+            for item in result["changed"]
+        ]
+        show.table("Changed", ("tensor", "largest difference", "elements changed"), rows)
+    show.lines("Missing from the second", result["missing"])
+    show.lines("Added in the second", result["added"])

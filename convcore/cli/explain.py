@@ -1,0 +1,40 @@
+"""``convcore explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convcore.cli import options
+from convcore.errors import UsageError
+
+
+@click.command("explain")
+@click.argument("folder", metavar="DIR", type=options.PATH)
+@click.option("--tensor", required=True, metavar="NAME", help="Name in the source or in a file.")
+@options.as_json
+def command(folder: Path, tensor: str, as_json: bool) -> None:
+    """Say where one tensor of the output in DIR came from or went."""
+    from convcore import manifest
+    from convcore.cli import show
+    from convcore.names import nearest
+
+    content = manifest.load(folder)
+    rows = [row for row in content["ledger"] if tensor in (row["tensor"], row["key"])]
+    if not rows:
+        known = {str(row["tensor"]) for row in content["ledger"]}
+        raise UsageError(
+            f"the ledger of {folder} has no tensor {tensor!r}",
+            seen=nearest(tensor, known, 3),
+            remedy="give a name that convcore inspect --tensors shows",
+        )
+    if as_json:
+        show.json_document({"tensor": tensor, "ledger": rows})
+        return
+    columns = ("tensor", "target", "state", "file", "key", "reason")
+    show.table(
+        f"{tensor} of {content['source']['name']}",
+        columns,
+        [[row[column] for column in columns] for row in rows],
+    )

@@ -1,0 +1,36 @@
+"""``convcore verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import click
+
+from convcore.cli import Session, options
+from convcore.errors import VerificationError
+
+
+@click.command("verify")
+@click.argument("folder", metavar="DIR", type=options.PATH)
+@options.as_json
+@click.pass_obj
+def command(session: Session, folder: Path, as_json: bool) -> None:
+    """Re-hash every file in DIR and re-run parity from what lies on disk."""
+    from convcore.cli import show
+    from convcore.host import load_registry
+    from convcore.proof import verify
+
+    checks = verify(folder, load_registry(session.disabled))
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise VerificationError(
+            f"{len(failed)} of {len(checks)} checks failed in {folder}: {failed[0].file}",
+            seen=[f"{check.file}: {check.check}: {dict(check.figures)}" for check in failed],
+            remedy="convert the checkpoint again; what lies there is not what was written",
+        )
+    if as_json:
+        show.json_document({"passed": True, "checks": [attrs.asdict(check) for check in checks]})
+        return
+    rows = [(check.file, check.check, check.figures.get("max_abs", "")) for check in checks]
+    show.table(f"{len(checks)} checks passed in {folder}", ("file", "check", "max abs"), rows)

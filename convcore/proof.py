@@ -1,0 +1,66 @@
+"""``verify``: is an output folder still what was written, and does it still compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from convcore import manifest
+from convcore.host import Registry
+from convcore.pipeline import sha256_of
+from convcore.reopen import reopen
+from convcore.target import Check
+
+
+def verify(folder: Path, registry: Registry) -> list[Check]:
+    """Re-hash every file of an output folder and re-run parity from what lies on disk.
+
+    Args:
+        folder: What ``convcore convert`` wrote.
+        registry: Where its layout is looked up.
+
+    Returns:
+        One check per file and one per graph; those that failed say what was found.
+
+    Raises:
+        UsageError: The folder is no output of convcore.
+    """
+    content = manifest.load(folder)
+    checks = [_hash(folder, file) for file in content["files"]]
+    if all(check.passed for check in checks):
+        checks += _parity(folder, content, registry)
+    return checks
+
+
+def _hash(folder: Path, file: Mapping[str, Any]) -> Check:
+    path = folder / Path(file["path"]).name
+    if not path.is_file():
+        return Check(file["path"], "sha256", False, {"found": "no such file"})
+    found = sha256_of(path)
+    same = found == file["sha256"] and path.stat().st_size == file["bytes"]
+    return Check(file["path"], "sha256", same, {"expected": file["sha256"], "found": found})
+
+
+def _parity(folder: Path, content: Mapping[str, Any], registry: Registry) -> Iterator[Check]:
+    graphs = {file["component"]: file["path"] for file in content["files"] if _is_graph(file)}
+    if not graphs:
+        return
+    match = reopen(folder, registry)
+    recorded = {check["file"]: check for check in content["checks"] if check["check"] == "parity"}
+    for graph in match.layout.graphs(match):
+        if graph.name not in graphs:
+            continue
+        absent = [part for part in graph.components if not match.states.get(part)]
+        if absent:
+            # Without weight files there is no reference left to compute; the hash has spoken.
+            continue
+        from convcore import network, parity
+
+        atol = recorded.get(graphs[graph.name], {}).get("atol")
+        module = network.build(graph, match)
+        yield parity.compare(module, folder / graphs[graph.name], graph, atol=atol)
+
+
+def _is_graph(file: Mapping[str, Any]) -> bool:
+    return bool(file["component"]) and str(file["path"]).endswith(".onnx")
