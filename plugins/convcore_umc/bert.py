@@ -141,9 +141,9 @@ def objections(config: Any, sizes: Mapping[str, int]) -> list[str]:
         wrong.append(f"layer_norm_eps is {eps!r}, no small number")
     if config.get("position_embedding_type", "absolute") != "absolute":
         wrong.append(f"position_embedding_type is {config['position_embedding_type']!r}")
-    return wrong + [
-        f"{name} is set" for name in ("is_decoder", "add_cross_attention") if config.get(name)
-    ]
+    # Either would make it a decoder, whose attention is causal.
+    decoder = ("is_decoder", "add_cross_attention")
+    return wrong + [f"{name} is set" for name in decoder if config.get(name)]
 
 
 def _looks_like_bert(config: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from convcore.model import LayoutMatch
+from convcore.model import LayoutMatch, Origin
 from convcore.settings import Settler, positive, true_or_false
 from convcore_umc import bert
 from convcore_umc.datasets import DATASETS, Dataset
@@ -85,8 +85,8 @@ def _compare(name: str, dataset: Dataset, sizes: Mapping[str, int], settler: Set
     ]
     if differ:
         settler.note(
-            f"this run was not configured as {name} is published: {', '.join(differ)}; values taken "
-            "from the dataset may be others too, and --config sets them"
+            f"this run was not configured as {name} is published: {', '.join(differ)}; values "
+            "taken from the dataset may be others too, and --config sets them"
         )
 
 
@@ -103,7 +103,7 @@ def _settle_bert(match: LayoutMatch, settler: Settler, sizes: Mapping[str, int])
         settler.note("no config.json near, but every BERT of this size (BERT-base) has 12 heads")
     else:
         settler.put("bert_heads", None, "unknown")
-    origin = "default" if config is None else "file"
+    origin: Origin = "default" if config is None else "file"
     settler.put("bert_activation", config.activation if config else bert.ACTIVATION, origin)
     eps = config.layer_norm_eps if config else bert.LAYER_NORM_EPS
     settler.put("bert_layer_norm_eps", eps, origin)

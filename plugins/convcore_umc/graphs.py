@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from convcore.errors import LayoutError
@@ -117,7 +117,7 @@ def _text(match: LayoutMatch) -> dict[str, Any]:
     }
 
 
-def _sequence(match: LayoutMatch, modality: str) -> Mapping[str, Any]:
+def _sequence(match: LayoutMatch, modality: str) -> dict[str, Any]:
     return {
         "features": match.value(f"{modality}_dim"),
         "width": match.value("base_dim"),

@@ -41,7 +41,7 @@ class Attention(nn.Module):
         """Attend; ``hidden`` (T, T) is True where a step must not look, None lets it see all."""
         packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
+            part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, T, D / heads)
             for part in packed.chunk(3, dim=-1)
         )
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)

@@ -50,7 +50,8 @@ def parse_run_name(name: str) -> dict[str, Any] | None:
 
 def run_folder(file: Path) -> Path | None:
     """Return the run folder around ``models/FILE`` or ``models/pretrain/FILE``, or None."""
-    for place in (Path(os.path.abspath(file)), file.resolve()):  # noqa: PTH100  # resolve() would follow the link that gives a run its name
+    # A link's own place comes first: only if that is no run folder is the link followed.
+    for place in (Path(os.path.abspath(file)), file.resolve()):  # noqa: PTH100  # resolve() follows
         models = place.parent.parent if place.parent.name == "pretrain" else place.parent
         if models.name == "models" and parse_run_name(models.parent.name):
             return models.parent
@@ -106,7 +107,8 @@ def read(given: Input) -> Checkpoint | None:
         return _checkpoint(given, tensors)
     file = checkpoint_file(given.path)
     if file is None:
-        return _without_weights(given.path)
+        _refuse_without_weights(given.path)
+        return None
     archive: Archive = given.open(file)
     given = attrs.evolve(given, path=file, archive=archive)
     tensors = (
@@ -127,7 +129,7 @@ def _ours(tensors: Mapping[str, Any]) -> bool:
     return any(key.startswith(_MARK) or f".{_MARK}" in key for key in tensors)
 
 
-def _without_weights(folder: Path) -> None:
+def _refuse_without_weights(folder: Path) -> None:
     if parse_run_name(folder.resolve().name) and (folder / "models").is_dir():
         raise SourceError(
             f"the run folder {folder.name} holds no models/{FILE}",

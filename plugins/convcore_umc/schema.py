@@ -16,9 +16,7 @@ COMPONENTS = (
     Component(
         "text_encoder",
         (f"{BACKBONE}text_embedding.", f"{BACKBONE}text_layer."),
-        drop={
-            _POSITION_IDS: "a count from 0 that transformers stopped saving in 4.31 and makes anew"
-        },
+        drop={_POSITION_IDS: "a count from 0: newer transformers neither saves nor loads it"},
     ),
     *(
         Component(
