@@ -223,7 +223,8 @@ def _declared(module: object) -> Iterator[tuple[str, Thing]]:
             continue
         if not isinstance(answer, Iterable):
             raise _SetAside(
-                f"convcore_{kind} returned {type(answer).__name__}, not a list of {expected.__name__}"
+                f"convcore_{kind} returned {type(answer).__name__}, "
+                f"not a list of {expected.__name__}"
             )
         for thing in answer:
             if not isinstance(thing, expected):

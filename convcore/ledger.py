@@ -79,7 +79,9 @@ def _unsound(target: str, name: str) -> TargetError:
     )
 
 
-def as_rows(entries: Iterable[LedgerEntry], originals: Mapping[str, str]) -> list[dict[str, object]]:
+def as_rows(
+    entries: Iterable[LedgerEntry], originals: Mapping[str, str]
+) -> list[dict[str, object]]:
     """Return the ledger as the manifest's rows, tensors under the names they have in the file."""
     rows = []
     for entry in entries:

@@ -147,7 +147,9 @@ def unexplained(checkpoint: Checkpoint, held: Iterable[Candidate]) -> list[str]:
     for candidate in sorted(held, key=lambda c: (-c.coverage, len(c.absent)))[:3]:
         lacks = f"no tensor of {', '.join(candidate.absent)}" if candidate.absent else ""
         share = f"{candidate.coverage:.0%} of its keys are there" if candidate.coverage else ""
-        seen.append(f"nearest layout {candidate.layout.name}: {lacks or share or 'no key in common'}")
+        seen.append(
+            f"nearest layout {candidate.layout.name}: {lacks or share or 'no key in common'}"
+        )
     return seen
 
 
@@ -223,11 +225,12 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
     claimed = set(candidate.states.get(REMAINDER, ()))
     extra = tuple(k for k in solution.extra if k not in claimed) if solution else ()
     if solution is not None:
-        evidence.append(
-            f"all {len(tensors) - len(claimed) - len(extra)} keys and shapes of {layout.name} are there"
-        )
+        known = len(tensors) - len(claimed) - len(extra)
+        evidence.append(f"all {known} keys and shapes of {layout.name} are there")
     if extra:
-        evidence.append(f"{len(extra)} more keys than {layout.name} has: {', '.join(extra[:_SHOWN])}")
+        evidence.append(
+            f"{len(extra)} more keys than {layout.name} has: {', '.join(extra[:_SHOWN])}"
+        )
     return LayoutMatch(
         layout,
         checkpoint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 Role = Literal["inference", "training"]
 Origin = Literal["option", "file", "shape", "hyper_parameters", "dataset", "default", "unknown"]
 Shape = tuple[int | str, ...]
+
+
+# Plain typed functions as converters, because mypy cannot see through converter=tuple.
+def _strings(keys: str | Iterable[str]) -> tuple[str, ...]:
+    return (keys,) if isinstance(keys, str) else tuple(keys)
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
+def _axes(shape: Iterable[int | str]) -> Shape:
+    return tuple(shape)
+
+
+def _parts(parts: Iterable[Component]) -> tuple[Component, ...]:
+    return tuple(parts)
 
 
 @attrs.frozen
@@ -169,10 +186,8 @@ class Source:
     name: str
     summary: str
     read: Callable[[Input], Checkpoint | None] = attrs.field(eq=False, repr=False)
-    refines: frozenset[str] = attrs.field(default=frozenset(), converter=lambda names: _names(names))
-    runs: Callable[[Path], Sequence[Path]] | None = attrs.field(
-        default=None, eq=False, repr=False
-    )
+    refines: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    runs: Callable[[Path], Sequence[Path]] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -192,21 +207,13 @@ class Component:
     """
 
     name: str
-    keys: tuple[str, ...] = attrs.field(converter=lambda keys: _strings(keys))
+    keys: tuple[str, ...] = attrs.field(converter=_strings)
     role: Role = "inference"
     required: bool = True
     file: str | None = None
     drop: Mapping[str, str] = attrs.field(factory=dict)
     whole_names: bool = False
     keep: str = ""
-
-
-def _strings(keys: str | Iterable[str]) -> tuple[str, ...]:
-    return (keys,) if isinstance(keys, str) else tuple(keys)
-
-
-def _names(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(names)  # mypy cannot see through converter=frozenset
 
 
 @attrs.frozen
@@ -219,7 +226,7 @@ class Schema:
     """
 
     shapes: Mapping[str, Shape]
-    optional: frozenset[str] = attrs.field(default=frozenset(), converter=lambda names: _names(names))
+    optional: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
 
 @attrs.frozen
@@ -243,7 +250,7 @@ class Axis:
     """
 
     name: str
-    shape: Shape = attrs.field(converter=lambda shape: tuple(shape))
+    shape: Shape = attrs.field(converter=_axes)
     dtype: str = "float32"
     sample: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]] | None = (
         attrs.field(default=None, eq=False, repr=False)
@@ -285,7 +292,7 @@ class Graph:
     """
 
     name: str
-    components: tuple[str, ...] = attrs.field(converter=lambda names: _strings(names))
+    components: tuple[str, ...] = attrs.field(converter=_strings)
     inputs: tuple[Axis, ...]
     outputs: tuple[Axis, ...]
     network: Callable[[], torch.nn.Module] = attrs.field(eq=False, repr=False)
@@ -358,7 +365,7 @@ class Layout:
 
     name: str
     summary: str
-    components: tuple[Component, ...] = attrs.field(converter=lambda parts: tuple(parts))
+    components: tuple[Component, ...] = attrs.field(converter=_parts)
     schema: Callable[[Mapping[str, TensorSpec]], Schema] | None = attrs.field(
         default=None, eq=False, repr=False
     )

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from convcore import ledger, manifest
-from convcore.errors import SourceError, UsageError, VerificationError
+from convcore.errors import UsageError, VerificationError
 from convcore.host import Registry
 from convcore.match import match_layout, settle_split
 from convcore.model import LayoutMatch
@@ -167,7 +167,7 @@ def _fill(
     _refuse_failed(checks)
     _write_documents(request, plan, staging.folder, [file.path for file in kept])
     _unchanged(match)
-    by_path = {
+    by_path: dict[str, tuple[str | None, str | None]] = {
         path: (output.component, output.target)
         for output in outputs
         for path in (output.path, *output.also)
@@ -203,7 +203,9 @@ def _keep(
             os.link(there, here, follow_symlinks=False)
         except OSError:
             shutil.copyfile(there, here, follow_symlinks=False)
-        kept.append(WrittenFile(*(file[k] for k in ("path", "component", "target", "bytes", "sha256"))))
+        kept.append(
+            WrittenFile(*(file[k] for k in ("path", "component", "target", "bytes", "sha256")))
+        )
     names = {file.path for file in kept}
     rows = [dict(row) for row in before["ledger"] if row["target"] not in renewed]
     checks = [
@@ -268,12 +270,9 @@ def _refuse_failed(checks: Sequence[Check]) -> None:
 
 def _unchanged(match: LayoutMatch) -> None:
     """Refuse to publish what was read from a file that changed meanwhile."""
-    files = {id(tensor.storage.file): tensor.storage.file for tensor in match.checkpoint.tensors.values()}
-    for file in files.values():
-        if not file.unchanged():
-            raise SourceError(
-                f"{file.path.name} changed while it was read", remedy="run again when it is complete"
-            )
+    tensors = match.checkpoint.tensors.values()
+    for file in {id(tensor.storage.file): tensor.storage.file for tensor in tensors}.values():
+        file.check_unchanged()
 
 
 def _hash_all(

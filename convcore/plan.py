@@ -76,7 +76,12 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
         *ENGINE_FILES,
         *(name for name in documents if name not in ENGINE_FILES),
         *(name for name in match.sidecars if name not in documents),
-        *(path for step in steps for output in step.outputs for path in (output.path, *output.also)),
+        *(
+            path
+            for step in steps
+            for output in step.outputs
+            for path in (output.path, *output.also)
+        ),
     ]
     for first, second in collisions(paths):
         raise UsageError(

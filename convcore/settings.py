@@ -39,7 +39,8 @@ class Settler:
         """Settle what the tensors say; a different ``stated`` value is mentioned and loses."""
         if stated is not None and stated != value:
             self.note(
-                f"hyper-parameter {name} says {stated!r}, the tensors say {value!r}: the tensors win"
+                f"hyper-parameter {name} says {stated!r}, the tensors say {value!r}: "
+                "the tensors win"
             )
         return self.put(name, value, "shape")
 

@@ -128,10 +128,13 @@ def resolve(output: Path) -> Path:
         missing = not parent.is_dir()
     except OSError as error:
         raise UsageError(
-            f"{output} cannot be an output folder: {error.strerror or error}", remedy="give another -o"
+            f"{output} cannot be an output folder: {error.strerror or error}",
+            remedy="give another -o",
         ) from error
     if missing:
-        raise UsageError(f"the folder {parent} does not exist", remedy="make it, or give another -o")
+        raise UsageError(
+            f"the folder {parent} does not exist", remedy="make it, or give another -o"
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(
             f"the folder {parent} cannot be written", remedy="choose a writable place with -o"
@@ -198,7 +201,7 @@ def _locked(output: Path) -> Iterator[None]:
             continue
         # The holder before us may have removed the name in the meantime: then ours guards nothing.
         with contextlib.suppress(FileNotFoundError):
-            if os.fstat(lock).st_ino == os.stat(path, follow_symlinks=False).st_ino:
+            if os.fstat(lock).st_ino == path.lstat().st_ino:
                 break
         os.close(lock)
     try:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import attrs
 
-from convcore.archive.lazy import LazyTensor
 from convcore.model import LayoutMatch
 
 State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
@@ -104,6 +103,7 @@ class Workspace:
         folder: Where to create files (exclusively, by the names planned).
         match: The recognised checkpoint.
         choice: What was asked for.
+        outputs: Everything this run writes into the folder, of all targets.
         progress: Called with (bytes done, bytes in all) from time to time.
     """
 
@@ -113,6 +113,7 @@ class Workspace:
     progress: Callable[[int, int], None] = attrs.field(
         default=lambda done, total: None, eq=False, repr=False
     )
+    outputs: Sequence[Output] = attrs.field(default=(), eq=False, repr=False)
 
 
 @attrs.frozen

@@ -116,6 +116,8 @@ class _Pickle:
         self.tensors.append((path, tensor, self.storages[index][1]))
         count = tensor.nbytes // dtype.itemsize
         untyped = dtype.storage is None
+        if tensor.parameter:  # a module takes nothing less where it holds a parameter
+            self.out += b"ctorch._utils\n_rebuild_parameter\n("
         function = b"_rebuild_tensor_v3" if untyped else b"_rebuild_tensor_v2"
         self.out += b"ctorch._utils\n" + function + b"\n(("
         self.value("storage", path)
@@ -132,6 +134,9 @@ class _Pickle:
         if untyped:
             self.out += f"ctorch\n{tensor.dtype}\n".encode()
         self.out += b"tR"
+        if tensor.parameter:
+            self.value(tensor.requires_grad, path)
+            self.out += b"ccollections\nOrderedDict\n)RtR"
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:

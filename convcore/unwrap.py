@@ -148,7 +148,8 @@ def make_checkpoint(
     assert given.archive is not None  # only a file has one state dict
     short, said = unprefixed(tensors)
     beside = beside or {}
-    hyper = next((m for k in _HYPER if (m := as_mapping(beside.get(k)))), {})
+    stored = (as_mapping(beside.get(name)) for name in _HYPER)
+    hyper: Mapping[str, Any] = next(filter(None, stored), {})
     metadata = {
         str(key): as_plain(value)
         for key, value in beside.items()

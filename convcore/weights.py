@@ -36,11 +36,12 @@ def create(path: Path) -> int:
 def local_names(match: LayoutMatch, component: str) -> dict[str, str]:
     """Map a component's names in its own file to names in the checkpoint.
 
-    Keys the layout drops are left out; the prefix that all keys share is removed.
+    Keys the layout drops are left out; the prefix that all keys share is removed, as far as
+    the component does not keep it.
     """
     keys = [key for key in match.states[component] if key not in match.dropped]
     part = next(part for part in match.layout.components if part.name == component)
-    prefix = "" if part.whole_names else shared_prefix(keys)
+    prefix = "" if part.whole_names else shared_prefix(keys).removesuffix(part.keep)
     return {key[len(prefix) :]: key for key in keys}
 
 
@@ -56,7 +57,9 @@ def supported(tensors: Mapping[str, LazyTensor]) -> None:
     Raises:
         SourceError: Some are sparse, quantized, nested, on the meta device or of a subclass.
     """
-    odd = [f"{name}: {tensor.unsupported}" for name, tensor in tensors.items() if tensor.unsupported]
+    odd = [
+        f"{name}: {tensor.unsupported}" for name, tensor in tensors.items() if tensor.unsupported
+    ]
     if odd:
         raise SourceError(
             f"{len(odd)} tensors are of a kind that is not supported: {', '.join(odd[:4])}",
@@ -111,7 +114,8 @@ def prove(
                 there = os.pread(descriptor, len(piece), position)
                 if there != piece:
                     raise VerificationError(
-                        f"{path.name}: {placement.key} differs from its source near byte {position}",
+                        f"{path.name}: {placement.key} differs from its source "
+                        f"near byte {position}",
                         remedy="run again; the disk or the input changed while it was written",
                     )
                 crc = zlib.crc32(there, crc)

@@ -98,10 +98,9 @@ def _code(arguments: list[str]) -> int:
         except click.exceptions.Exit as exit_:
             return exit_.exit_code
         except click.UsageError as error:
-            hint = error.ctx.get_help_option_names(error.ctx.command) if error.ctx else None
             where = error.ctx.command_path if error.ctx else "convcore"
-            remedy = f"see {where} --help" if hint is not None else "see convcore --help"
-            return _explain(UsageError(error.format_message(), remedy=remedy), arguments)
+            fault = UsageError(error.format_message(), remedy=f"see {where} --help")
+            return _explain(fault, arguments)
         except click.Abort:
             return 130
         except Interrupted as signal_:

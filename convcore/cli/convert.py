@@ -43,7 +43,9 @@ from convcore.errors import UsageError
 @click.option("--add", is_flag=True, help="Add targets to an existing output of the same input.")
 @options.as_json
 @click.pass_obj
-def command(session: Session, checkpoint: Path, output: Path, as_json: bool, **given: Any) -> None:
+def command(
+    session: Session, /, checkpoint: Path, output: Path, as_json: bool, **given: Any
+) -> None:
     """Convert CHECKPOINT (a file or a folder) and verify what was written."""
     from convcore.host import load_registry
     from convcore.pipeline import Request, convert

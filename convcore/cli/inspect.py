@@ -18,7 +18,7 @@ from convcore.cli import Session, options
 @click.option("--suggest-layout", is_flag=True, help="Print a TOML draft of a layout.")
 @options.as_json
 @click.pass_obj
-def command(session: Session, checkpoint: Path, as_json: bool, **given: Any) -> None:
+def command(session: Session, /, checkpoint: Path, as_json: bool, **given: Any) -> None:
     """Say what CHECKPOINT is; nothing in it is run and torch is not needed."""
     from convcore.cli import show
     from convcore.host import load_registry

@@ -117,19 +117,19 @@ def inspection(path: Path, result: Mapping[str, Any]) -> None:
     click.echo()
     table("Components", columns, [[part[key] for key in keys] for part in result["components"]])
     if result["settings"]:
-        rows = [
+        settings = [
             (name, _short(setting["value"]), setting["origin"])
             for name, setting in result["settings"].items()
         ]
-        table("Settings", ("name", "value", "origin"), rows)
+        table("Settings", ("name", "value", "origin"), settings)
     for title in ("hyper_parameters", "sidecars", "metadata"):
         pairs = [f"{key}: {_short(value)}" for key, value in result[title].items()]
         lines(title.replace("_", "-").capitalize(), pairs)
     lines("Classes met and not imported", result["opaque"])
     if "tensors" in result:
-        keys = ("name", "component", "dtype", "shape", "bytes", "unsupported")
+        names = ("name", "component", "dtype", "shape", "bytes", "unsupported")
         click.echo()
-        table("Tensors", keys, [[tensor[key] for key in keys] for tensor in result["tensors"]])
+        table("Tensors", names, [[tensor[key] for key in names] for tensor in result["tensors"]])
 
 
 def _runs(path: Path, runs: Sequence[Mapping[str, Any]]) -> None:

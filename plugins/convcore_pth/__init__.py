@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from convcore import torchzip
 from convcore.archive import LazyTensor
 from convcore.hookspecs import hookimpl
@@ -90,23 +92,29 @@ def _output(
 ) -> Output:
     tensors = dict(_leaves(tree))
     supported(tensors)
-    # One tensor object may stand under several names (tied weights): each place takes one of them.
-    by_tensor: dict[int, list[str]] = {}
+    # The same elements may stand under several names (tied weights): each place takes one of them.
+    by_tensor: dict[object, list[str]] = {}
     for name, tensor in match.checkpoint.tensors.items():
-        by_tensor.setdefault(id(tensor), []).append(name)
-    sources = {key: by_tensor[id(t)].pop(0) for key, t in tensors.items() if by_tensor.get(id(t))}
+        by_tensor.setdefault(tensor.identity, []).append(name)
+    sources = {
+        key: by_tensor[t.identity].pop(0)
+        for key, t in tensors.items()
+        if by_tensor.get(t.identity)
+    }
     nbytes = sum(tensor.nbytes + _OVERHEAD + len(key) for key, tensor in tensors.items())
     return Output(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
 
 
 def _flat(match: LayoutMatch, names: Mapping[str, str]) -> Mapping[str, LazyTensor]:
     tensors = match.checkpoint.tensors
-    return OrderedDict((local, tensors[name]) for local, name in names.items())
+    # As ``state_dict()`` gives them: tensors, even where the file held parameters.
+    return OrderedDict(
+        (local, attrs.evolve(tensors[name], parameter=False, requires_grad=False))
+        for local, name in names.items()
+    )
 
 
-def _leaves(
-    tree: Any, kind: type[Any] = LazyTensor, path: str = ""
-) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Any, kind: type[Any] = LazyTensor, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the tensors of a tree that a layout built (a few levels deep), by dotted path."""
     if isinstance(tree, kind):
         yield path, tree

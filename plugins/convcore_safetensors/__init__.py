@@ -12,7 +12,16 @@ from convcore.errors import TargetError
 from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
-from convcore.weights import Placement, copy, create, file_stem, groups, local_names, prove, supported
+from convcore.weights import (
+    Placement,
+    copy,
+    create,
+    file_stem,
+    groups,
+    local_names,
+    prove,
+    supported,
+)
 
 _ALIGNMENT = 8
 

@@ -28,7 +28,10 @@ def read(given: Input) -> Checkpoint | None:
     if isinstance(tree, list | tuple):
         items = {str(i): item for i, item in enumerate(tree) if isinstance(item, LazyTensor)}
         return make_checkpoint(
-            given, items, source=NAME, evidence=(f"a list of {len(tree)} items, {len(items)} tensors",)
+            given,
+            items,
+            source=NAME,
+            evidence=(f"a list of {len(tree)} items, {len(items)} tensors",),
         )
     tensors = state_dict_of(tree) or {}
     if tensors:
@@ -52,7 +55,9 @@ def read(given: Input) -> Checkpoint | None:
         chosen = "", loose
     key, tensors = chosen
     rest = {k: v for k, v in tree.items() if k != key and k not in tensors}
-    said = f"state dict under {key!r}" if key else f"{len(tensors)} loose tensors among other values"
+    said = (
+        f"state dict under {key!r}" if key else f"{len(tensors)} loose tensors among other values"
+    )
     return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(said,))
 
 
