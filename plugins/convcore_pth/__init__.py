@@ -27,15 +27,15 @@ def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
             tree: Mapping[str, Any] = _flat(match, names)
         else:
             tree = match.layout.weights(match, component)
-        yield _output("pth", f"{file_stem(match, component)}.pth", component, tree, match)
+        path = f"{file_stem(match, component)}.pth"
+        yield _output("pth", path, component, tree, match, names.values())
 
 
 def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
     """Plan one flat file with every tensor of the checkpoint under the author's names."""
     names = {name: name for name in match.checkpoint.tensors}
-    yield _output(
-        "state-dict", match.layout.state_dict_file, "state_dict", _flat(match, names), match
-    )
+    tree = _flat(match, names)
+    yield _output("state-dict", match.layout.state_dict_file, "state_dict", tree, match, names)
 
 
 def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
@@ -88,18 +88,21 @@ def _torch_reads(output: Output, tensors: Mapping[str, LazyTensor], workspace: W
 
 
 def _output(
-    target: str, path: str, component: str, tree: Mapping[str, Any], match: LayoutMatch
+    target: str,
+    path: str,
+    component: str,
+    tree: Mapping[str, Any],
+    match: LayoutMatch,
+    names: Iterable[str],
 ) -> Output:
     tensors = dict(_leaves(tree))
     supported(tensors)
     # The same elements may stand under several names (tied weights): each place takes one of them.
     by_tensor: dict[object, list[str]] = {}
-    for name, tensor in match.checkpoint.tensors.items():
-        by_tensor.setdefault(tensor.identity, []).append(name)
+    for name in names:
+        by_tensor.setdefault(match.checkpoint.tensors[name].identity, []).append(name)
     sources = {
-        key: by_tensor[t.identity].pop(0)
-        for key, t in tensors.items()
-        if by_tensor.get(t.identity)
+        key: by_tensor[t.identity].pop(0) for key, t in tensors.items() if by_tensor.get(t.identity)
     }
     nbytes = sum(tensor.nbytes + _OVERHEAD + len(key) for key, tensor in tensors.items())
     return Output(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
