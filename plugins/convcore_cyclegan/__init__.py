@@ -1,1 +1,53 @@
-"""To be written."""
+"""CycleGAN for sequences of features, current and early architecture.
+
+Origin: Terbinm/CPC_server_collectorSYS (``py_cyclegan_original``) and its later line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convcore.hookspecs import hookimpl
+from convcore.model import Component, Layout
+from convcore_cyclegan.configuration import configure, documents
+from convcore_cyclegan.graphs import graphs
+from convcore_cyclegan.normalisation import FILE
+from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS, schema
+
+if TYPE_CHECKING:
+    from convcore_cyclegan.runtime import FeatureConverter as FeatureConverter
+
+__all__ = ["FeatureConverter", "convcore_layouts"]
+
+
+@hookimpl
+def convcore_layouts() -> list[Layout]:
+    """Declare the layout."""
+    generators = [Component(name, (f"{name}.", f"{EARLY[name]}.")) for name in GENERATORS]
+    discriminators = [
+        # The origin's exporter leaves the ``model.`` under which a discriminator has everything.
+        Component(name, f"{name}.", role="training", required=False, keep="model.")
+        for name in DISCRIMINATORS
+    ]
+    return [
+        Layout(
+            "cyclegan",
+            "CycleGAN for sequences of features, with its normalisation",
+            [*generators, *discriminators],
+            schema=schema,
+            configure=configure,
+            graphs=graphs,
+            sidecars=(FILE,),
+            documents=documents,
+            nets=Path(__file__).with_name("nets.py"),
+        )
+    ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "FeatureConverter":
+        from convcore_cyclegan.runtime import FeatureConverter
+
+        return FeatureConverter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,87 @@
+"""Parity: does an ONNX file compute what the torch network computes, and how nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convcore.agreement import Tolerance, measure
+from convcore.network import run
+from convcore.samples import draw, sizes_for
+from convcore.target import Check
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    from convcore.model import Graph
+
+
+def compare(
+    module: torch.nn.Module,
+    path: Path,
+    graph: Graph,
+    *,
+    atol: float | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+) -> Check:
+    """Run the network and the file on the same inputs and compare every output.
+
+    Args:
+        module: The reference, as ``convcore.network.build`` makes it.
+        path: The ONNX file, external data beside it.
+        graph: What both compute.
+        atol: See ``convcore.agreement.Tolerance``.
+        rtol: Likewise.
+        seed: Of the inputs.
+
+    Returns:
+        A check named ``parity`` with the figures of ``convcore.agreement.measure``; one that failed
+        with ``problems`` where onnxruntime cannot load or run the file at all.
+    """
+    try:
+        runner = session(path)
+        names = [output.name for output in runner.get_outputs()]
+        runs = [
+            (run(module, graph, inputs), dict(zip(names, runner.run(None, inputs), strict=True)))
+            for inputs in trials(graph, seed)
+        ]
+    except _runtime_errors() as error:
+        problem = f"onnxruntime cannot run it: {str(error).splitlines()[0][:300]}"
+        return Check(path.name, "parity", False, {"problems": [problem]})
+    passed, figures = measure(runs, Tolerance(atol, rtol))
+    return Check(path.name, "parity", passed, figures)
+
+
+def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open an ONNX file with onnxruntime on the CPU; 0 threads leaves the number to it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings are about optimisations, not about the answer
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+
+def trials(graph: Graph, seed: int = 0) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    """Yield the inputs of a comparison: two seeds, all other sizes, zeros and a constant."""
+    sizes = sizes_for(graph)
+    yield draw(graph, sizes.traced, seed)
+    yield draw(graph, sizes.traced, seed + 1)
+    for number, other in enumerate(sizes.others):
+        yield draw(graph, other, seed + 2 + number)
+    yield draw(graph, sizes.traced, seed, "zeros")
+    yield draw(graph, sizes.traced, seed, "constant")
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented",
+             "RuntimeException", "NoSuchFile", "EPFail", "EngineError", "ModelLoaded")  # fmt: skip
+    return tuple(getattr(state, name) for name in names if hasattr(state, name))

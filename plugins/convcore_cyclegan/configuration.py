@@ -1,0 +1,151 @@
+"""Settings of a CycleGAN: structure from the tensors, the rest from what training stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convcore.archive import as_mapping
+from convcore.errors import LayoutError
+from convcore.model import LayoutMatch
+from convcore.settings import Settler
+from convcore_cyclegan.normalisation import FILE, read_normalisation
+from convcore_cyclegan.structure import Structure, read_structure, widths
+
+# Values of the training that the origin's exporter writes, and what later lines added.
+_TRAINING = ("lambda_cycle", "lambda_identity")
+_ADDED = ("lambda_fm", "lambda_cycle_a", "lambda_cycle_b", "beta1", "beta2")
+# Defaults of the origin's classes, which no tensor shows.
+_DROPOUT, _JUDGE_DROPOUT = 0.1, 0.2
+_HUGE = 1e300
+
+
+def configure(match: LayoutMatch, settler: Settler) -> None:
+    """Settle everything the networks and ``model_config.json`` need.
+
+    Raises:
+        LayoutError: The normalisation beside the checkpoint is broken, or an early generator does
+            not read exactly one channel more than it gives.
+    """
+    structure = read_structure(match.checkpoint.tensors)
+    assert structure is not None  # the layout requires both generators
+    settler.put("version", structure.version, "shape")
+    if structure.version == "early":
+        _configure_early(match, structure, settler)
+        return
+    stored = settler.hyper_parameters
+    sizes = match.sizes
+    given = as_mapping(stored.get("generator_config")) or {}
+    stated = given.get("input_dim", stored.get("input_dim"))
+    settler.from_shape("input_dim", sizes["d"], _number(stated))
+    hidden = [sizes[name] for name in widths("h", structure.depth)]
+    settler.from_shape("hidden_dims", hidden, _widths(given.get("hidden_dims")))
+    stated = _number(given.get("n_residual_blocks"))
+    settler.from_shape("n_residual_blocks", structure.blocks, stated)
+    stated = _flag(given.get("use_batch_norm"))
+    settler.from_shape("use_batch_norm", structure.batch_norm, stated)
+    settler.from_hyper("dropout", _DROPOUT, stated=_number(given.get("dropout")))
+    judging = as_mapping(stored.get("discriminator_config")) or {}
+    if structure.discriminators:
+        hidden = [sizes[name] for name in widths("e", structure.judge_depth)]
+        stated = _widths(judging.get("hidden_dims"))
+        settler.from_shape("discriminator_hidden_dims", hidden, stated)
+        norm, stated = structure.judge_batch_norm, _flag(judging.get("use_batch_norm"))
+        settler.from_shape("discriminator_use_batch_norm", norm, stated)
+    else:
+        _keep(settler, "discriminator_hidden_dims", _widths(judging.get("hidden_dims")))
+        _keep(settler, "discriminator_use_batch_norm", _flag(judging.get("use_batch_norm")))
+    stated = _number(judging.get("dropout"))
+    settler.from_hyper("discriminator_dropout", _JUDGE_DROPOUT, stated=stated)
+    _settle_training(stored, settler)
+    _settle_normalisation(match, settler)
+
+
+def documents(match: LayoutMatch) -> dict[str, Any]:
+    """Return ``model_config.json`` with the fields of the origin's exporter.
+
+    Unlike there, every value is that of the networks in the files, and both configurations hold the
+    ``input_dim`` without which the origin's classes fall back to 40 channels.
+    """
+    settings = {name: setting.value for name, setting in match.settings.items()}
+    if settings["version"] == "early":
+        return {"model_config.json": settings}
+    channels = settings["input_dim"]
+    names = ("hidden_dims", "n_residual_blocks", "dropout", "use_batch_norm")
+    judging = ("hidden_dims", "dropout", "use_batch_norm")
+    training = ("learning_rate", "lr_g", "lr_d", *_TRAINING, "use_identity_loss", *_ADDED)
+    return {
+        "model_config.json": {
+            "input_dim": channels,
+            "generator_config": {"input_dim": channels, **{n: settings[n] for n in names}},
+            "discriminator_config": {
+                "input_dim": channels,
+                **{name: settings[f"discriminator_{name}"] for name in judging},
+            },
+            "training": {name: settings[name] for name in training if name in settings},
+        }
+    }
+
+
+def _configure_early(match: LayoutMatch, structure: Structure, settler: Settler) -> None:
+    sizes = match.sizes
+    if sizes["c"] != sizes["d"] + 1:
+        raise LayoutError(
+            f"early generators read one position beside {sizes['d']} features, "
+            f"these read {sizes['c']} channels",
+            seen=[f"encoder.0.weight reads {sizes['c']}", f"the last layer gives {sizes['d']}"],
+            remedy="take the file as it is with --layout plain",
+        )
+    settler.put("input_dim", sizes["c"], "shape")
+    settler.put("output_dim", sizes["d"], "shape")
+    hidden = [sizes[name] for name in widths("h", structure.depth)]
+    settler.put("hidden_dims", hidden, "shape")
+    if structure.discriminators:
+        judging = [sizes[name] for name in widths("e", 3)]
+        settler.put("discriminator_hidden_dims", judging, "shape")
+    settler.note("the early architecture: the last input channel is the position, from 0 to 1")
+
+
+def _settle_training(stored: Mapping[str, Any], settler: Settler) -> None:
+    rates = {name: _number(stored.get(name)) for name in ("lr_g", "lr_d")}
+    later = _number(stored.get("learning_rate")) is None and None not in rates.values()
+    for name in rates if later else ("learning_rate",):
+        _keep(settler, name, _number(stored.get(name)))
+    for name in _TRAINING:
+        _keep(settler, name, _number(stored.get(name)))
+    _keep(settler, "use_identity_loss", _flag(stored.get("use_identity_loss")))
+    for name in _ADDED:
+        value = _number(stored.get(name))
+        if value is not None:
+            settler.put(name, value, "hyper_parameters")
+
+
+def _settle_normalisation(match: LayoutMatch, settler: Settler) -> None:
+    path = match.sidecars.get(FILE)
+    if path is None:
+        settler.put("normalization", None, "unknown")
+        settler.note(f"no {FILE} beside the checkpoint or one folder up: features stay normalised")
+        return
+    unified = read_normalisation(path, match.sizes["d"]).unified
+    settler.put("normalization", "unified" if unified else "per domain", "file")
+
+
+def _keep(settler: Settler, name: str, value: Any) -> None:
+    settler.put(name, value, "unknown" if value is None else "hyper_parameters")
+
+
+def _number(value: Any) -> int | float | None:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    # Compared, not converted: an integer of any length is legal JSON and pickle.
+    return value if plain and -_HUGE < value < _HUGE else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _widths(value: Any) -> list[int] | None:
+    if not isinstance(value, list | tuple):
+        return None
+    plain = [width for width in value if isinstance(width, int) and not isinstance(width, bool)]
+    return plain if len(plain) == len(value) else None

@@ -1,0 +1,141 @@
+"""One traced graph, as torch's exporter gives it, and further ones with other weights in it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from convcore.errors import TargetError
+from convcore.model import Graph
+from convcore.samples import draw, sizes_for
+from convcore_onnx.likeness import same_but_for_weights
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import torch
+
+
+@attrs.frozen(eq=False)
+class Export:
+    """A network and its graph before any optimisation.
+
+    Attributes:
+        graph: What was exported; only its inputs and outputs count for another.
+        module: The network in eval mode.
+        model: Its ONNX form; initializers carry the names of the network's state dict.
+    """
+
+    graph: Graph
+    module: torch.nn.Module
+    model: ir.Model
+
+    def serves(self, graph: Graph, module: torch.nn.Module) -> bool:
+        """Whether ``refilled`` gives exactly what an export of this module would give.
+
+        Proved by comparison: the same inputs, outputs and modules; every tensor of the state dict
+        stands in the graph under its own name and with its own bytes, or has the same value in
+        both networks. (``num_batches_tracked`` counts training steps and computes nothing.)
+        """
+        import torch
+
+        own, other = self.module.state_dict(), module.state_dict()
+        if (self.graph.inputs, self.graph.outputs) != (graph.inputs, graph.outputs):
+            return False
+        if not same_but_for_weights(self.module, module):
+            return False
+        initializers = self.model.graph.initializers
+        for name, tensor in own.items():
+            if name in initializers:
+                if not holds(initializers[name], tensor):
+                    return False
+            elif not name.endswith("num_batches_tracked") and not torch.equal(tensor, other[name]):
+                return False
+        return True
+
+    def refilled(self, module: torch.nn.Module) -> ir.Model:
+        """Return a copy of the graph with the weights of another module that it ``serves``."""
+        import onnx_ir as ir
+
+        model = self.model.clone()
+        for name, tensor in module.state_dict().items():
+            value = model.graph.initializers.get(name)
+            if value is not None:
+                value.const_value = ir.tensor(tensor.numpy(), name=name)
+        return model
+
+
+def holds(value: ir.Value, tensor: torch.Tensor) -> bool:
+    """Whether an initializer has the dtype, shape and bytes of a tensor."""
+    import numpy as np
+
+    if value.const_value is None:
+        return False
+    there, here = value.const_value.numpy(), tensor.detach().numpy()
+    return (
+        there.dtype == here.dtype
+        and there.shape == here.shape
+        and np.ascontiguousarray(there).tobytes() == np.ascontiguousarray(here).tobytes()
+    )
+
+
+def export(module: torch.nn.Module, graph: Graph, opset: int) -> Export:
+    """Trace the network.
+
+    Raises:
+        TargetError: torch's exporter failed, with its reason in one line.
+    """
+    import torch
+
+    example = draw(graph, sizes_for(graph).traced)
+    try:
+        program = torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(example[axis.name]) for axis in graph.inputs),
+            input_names=[axis.name for axis in graph.inputs],
+            output_names=[axis.name for axis in graph.outputs],
+            opset_version=opset,
+            # Plain names: a Dim can freeze an axis, or join two, without a word.
+            dynamic_shapes=tuple(
+                {place: size for place, size in enumerate(axis.shape) if isinstance(size, str)}
+                for axis in graph.inputs
+            ),
+            dynamo=True,
+            external_data=False,
+            optimize=False,  # optimised graphs no longer have the state dict's tensors in them
+            verbose=False,
+        )
+    except Exception as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        lines = str(root).strip().splitlines() or ["no reason given"]
+        raise TargetError(
+            f"torch could not export {graph.name}: {type(root).__name__}: {lines[0][:300]}",
+            remedy="write the weights with --to pth; a network that torch.export cannot follow "
+            "needs a graph of its own in the layout",
+        ) from error
+    assert program is not None  # None stands for "written to a file", which was not asked for
+    return Export(graph, module, program.model)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's progress, warnings and logs to itself."""
+    before = logging.root.manager.disable
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,0 +1,130 @@
+"""Which graphs are written, and everything that can be refused before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+import attrs
+
+from convcore.errors import LayoutError, TargetError, UsageError
+from convcore.model import Graph, LayoutMatch
+from convcore.network import placed
+from convcore.target import Choice, Output
+
+DEFAULT_OPSET = 20
+# torch exports 18 natively and converts to its neighbours; from 23 on a file needs an IR version
+# that current runtimes refuse.
+OPSETS = range(17, 23)
+# Above this size of its weights a graph keeps them in a file of their own.
+EXTERNAL_ABOVE = 100 << 20
+_NODES, _PER_TENSOR = 256 << 10, 1 << 10
+
+
+@attrs.frozen
+class Job:
+    """What is remembered of a planned file until it is written."""
+
+    graph: Graph
+    opset: int
+
+
+def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+    """Plan one file per graph whose components were all chosen.
+
+    Raises:
+        TargetError: The opset is not supported, the layout has no graphs, one was refused for good,
+            or a component holds keys that no network takes.
+        LayoutError: A graph lacks settings that ``--config`` can give.
+        UsageError: No graph is made of the chosen components alone.
+    """
+    opset = DEFAULT_OPSET if choice.opset is None else choice.opset
+    if opset not in OPSETS:
+        raise TargetError(
+            f"ONNX opset {opset} is not supported",
+            seen=[f"supported: {', '.join(map(str, OPSETS))}"],
+            remedy=f"choose one of these with --opset; the default is {DEFAULT_OPSET}",
+        )
+    graphs = chosen_graphs(match, choice)
+    _refuse_extra(match, graphs)
+    return (_output(match, graph, opset) for graph in graphs)
+
+
+def chosen_graphs(match: LayoutMatch, choice: Choice) -> list[Graph]:
+    """Return the graphs to write, none of which is refused."""
+    every = list(match.layout.graphs(match))
+    if not every:
+        raise TargetError(
+            f"the layout {match.layout.name} has no graphs, so there is no network to export",
+            remedy="write weight files with --to pth or --to safetensors",
+        )
+    training = {part.name for part in match.layout.components if part.role == "training"}
+    graphs = [
+        graph
+        for graph in every
+        if set(graph.components) <= set(choice.components)
+        and (
+            choice.all_components
+            or (graph.role != "training" and not training & set(graph.components))
+        )
+    ]
+    if not graphs:
+        raise UsageError(
+            f"no graph of {match.layout.name} is made of {', '.join(choice.components)} alone",
+            seen=[f"{graph.name} needs {', '.join(graph.components)}" for graph in every],
+            remedy="name all components of a graph; those for training need --all-components",
+        )
+    _refuse_refused(match, graphs)
+    return graphs
+
+
+def _refuse_refused(match: LayoutMatch, graphs: Sequence[Graph]) -> None:
+    refused = [graph for graph in graphs if graph.refusal is not None]
+    if not refused:
+        return
+    what = f"{', '.join(graph.name for graph in refused)} of {match.layout.name} cannot be exported"
+    seen = [f"{graph.name}: {graph.refusal}" for graph in refused]
+    missing = list(dict.fromkeys(name for graph in refused for name in graph.missing))
+    if missing:
+        options = " ".join(f"--config {name}=…" for name in missing)
+        raise LayoutError(
+            f"{what} without {', '.join(missing)}: {refused[0].refusal}",
+            seen=seen,
+            remedy=f"give {options}",
+        )
+    named = {part for graph in refused for part in graph.components}
+    others = [part for graph in graphs for part in graph.components if part not in named]
+    instead = " ".join(f"--component {name}" for name in dict.fromkeys(others))
+    raise TargetError(
+        f"{what}: {refused[0].refusal}",
+        seen=seen,
+        remedy=f"export the rest with {instead}" if instead else "write it with --to pth",
+    )
+
+
+def _refuse_extra(match: LayoutMatch, graphs: Sequence[Graph]) -> None:
+    used = {name for graph in graphs for part in graph.components for name in match.states[part]}
+    extra = [name for name in match.extra if name in used and name not in match.dropped]
+    if extra:
+        raise TargetError(
+            f"{len(extra)} tensors belong to no network of {match.layout.name}: "
+            f"{', '.join(extra[:4])}{', …' if len(extra) > 4 else ''}",
+            seen=extra,
+            remedy="write the component as it is, with --to pth or --to safetensors",
+        )
+
+
+def _output(match: LayoutMatch, graph: Graph, opset: int) -> Output:
+    tensors = {key: name for key, (_, name) in placed(graph, match).items()}
+    specs = [match.checkpoint.tensors[name].spec for name in tensors.values()]
+    weights = sum(4 * prod(spec.shape) for spec in specs)
+    path = f"{graph.name}.onnx"
+    return Output(
+        path,
+        "onnx",
+        graph.name,
+        tensors,
+        weights + _NODES + _PER_TENSOR * len(tensors),
+        also=(f"{path}_data",) if weights > EXTERNAL_ABOVE else (),
+        plan=Job(graph, opset),
+    )
