@@ -1,0 +1,98 @@
+"""Source ``autoencoder-extracted``: the encoder without its whole model, or inside a bigger one.
+
+The origin's ``extract_encoder.py`` and ``save_encoder_weights`` write ``encoder_state_dict`` with
+keys such as ``stem.0.weight``; a model that uses the encoder as a backbone has them under a longer
+prefix (``sem_encoder.encoder.``). Either way they get the names the layout knows, ``encoder.…``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from convcore.archive import LazyTensor, as_mapping
+from convcore.model import Checkpoint, Input
+from convcore.unwrap import follow, make_checkpoint, state_dict_of, state_dicts
+
+NAME = "autoencoder-extracted"
+_ENCODER, _DECODER = "encoder.", "decoder."
+# One key of each part that no other known network has; most of them must agree on the prefix.
+_MARKS = (
+    "stem.3.weight",
+    "attention1.spatial_conv.3.weight",
+    "attention3.channel_attention.1.weight",
+    "se_block.fc.2.weight",
+    "depth_enhance.3.weight",
+    "multiscale_fusion.0.weight",
+)
+_ENOUGH = 4
+
+
+def read(given: Input) -> Checkpoint | None:
+    """Read a file whose only encoder lies anywhere but at ``encoder.``; None for any other."""
+    if given.archive is None:
+        return None
+    tree = given.archive.tree
+    found: Mapping[str, Mapping[str, LazyTensor]] = {}
+    if given.key is not None:
+        found = {given.key: follow(given, tree, given.key)}
+    elif bare := state_dict_of(tree):
+        found = {"": bare}
+    elif isinstance(tree, Mapping):
+        found = state_dicts(tree)
+    holders = [key for key, names in found.items() for _ in _homes(names)]
+    if len(holders) != 1:
+        return None
+    key = holders[0]
+    beside = {}
+    if key and isinstance(tree, Mapping):
+        beside = {name: value for name, value in tree.items() if name != key}
+    said = f"state dict under {key!r}" if key else "state dict: bare"
+    checkpoint = make_checkpoint(given, found[key], source=NAME, beside=beside, evidence=(said,))
+    # Wrapper prefixes are gone now: what is left is where the encoder was put on purpose.
+    (home,) = _homes(checkpoint.tensors)
+    if home == _ENCODER:
+        return None
+    return _renamed(checkpoint, home, as_mapping(beside.get("model_config")) or {})
+
+
+def _homes(names: Mapping[str, LazyTensor]) -> list[str]:
+    """Return every prefix under which most of the encoder's marks stand."""
+    votes = Counter(key[: -len(mark)] for key in names for mark in _MARKS if key.endswith(mark))
+    return [home for home, count in votes.items() if count >= _ENOUGH and home[-1:] in ("", ".")]
+
+
+def _renamed(checkpoint: Checkpoint, home: str, config: Mapping[Any, Any]) -> Checkpoint:
+    """Put the encoder, and a decoder beside it, under the names the layout knows."""
+    moves = {home: _ENCODER}
+    if home.endswith(_ENCODER):
+        moves[home.removesuffix(_ENCODER) + _DECODER] = _DECODER
+    names: dict[str, str] = {}
+    others: dict[str, LazyTensor] = {}
+    for name, tensor in checkpoint.tensors.items():
+        prefix = next((old for old in moves if name.startswith(old)), None)
+        if prefix is not None:
+            names[name] = moves[prefix] + name[len(prefix) :]
+        elif name.startswith((_ENCODER, _DECODER)):
+            others[name] = tensor  # the bigger model's own encoder: not to be mixed with this one
+        else:
+            names[name] = name
+    said = f"the encoder's keys {f'lie under {home!r}' if home else 'have no prefix'}, "
+    said += f"read as {_ENCODER!r}"
+    if others:
+        said += f"; {len(others)} tensors of the bigger model are left where they are"
+    return attrs.evolve(
+        checkpoint,
+        tensors={new: checkpoint.tensors[old] for old, new in names.items()},
+        rest={**(checkpoint.rest or {}), **others},
+        hyper_parameters=checkpoint.hyper_parameters or config,
+        evidence=(*checkpoint.evidence, said),
+        renamed={
+            new: checkpoint.original(old)
+            for old, new in names.items()
+            if new != checkpoint.original(old)
+        },
+    )
