@@ -1,1 +1,75 @@
-"""To be written."""
+"""Layout ``seqsetvae``: sets of clinical measurements, encoded one by one, read as a sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convcore.hookspecs import hookimpl
+from convcore.model import Component, Layout
+from convcore.target import Target
+from convcore_seqsetvae.configuration import configure
+from convcore_seqsetvae.graphs import graphs
+from convcore_seqsetvae.schema import seqsetvae_schema
+from convcore_seqsetvae.transfer import TARGET
+from convcore_seqsetvae.versions import FUSION, LEGACY_SEQUENCE, PREFIXES
+
+if TYPE_CHECKING:
+    from convcore_seqsetvae.runtime import load_finetune
+
+__all__ = ["load_finetune"]
+
+_HERE = Path(__file__).parent
+_SEQUENCE = (
+    "transformer.",
+    "post_transformer_norm.",
+    "rel_time_bucket_embed.",
+    "alibi_slope",
+    "time_tau",
+    "pooling_gate",  # not with the classifier, whose file keeps to the keys of cls_head
+    "temperature",
+    *LEGACY_SEQUENCE,
+)
+_DECODERS = tuple(f"{prefix}{part}." for prefix in PREFIXES for part in ("decoder_layers", "out"))
+
+LAYOUT = Layout(
+    name="seqsetvae",
+    summary="SeqSetVAE: clinical event sets, pretraining, finetuning and the stand-alone set VAE",
+    components=(
+        Component("set_encoder", tuple(PREFIXES)),
+        Component("sequence", _SEQUENCE, required=False),
+        Component("classifier", "cls_head.", required=False),
+        Component("set_decoder", ("decoder.", *_DECODERS), role="training", required=False),
+        Component("unused_fusion", FUSION, role="training", required=False),
+    ),
+    schema=seqsetvae_schema,
+    configure=configure,
+    graphs=graphs,
+    options={
+        "heads": "attention heads of the set encoder, where the file does not say",
+        "head": "norms or seed: two heads of the same keys where the fusion parts are missing",
+        "transformer_heads": "attention heads of the transformer, where the file does not say",
+    },
+    nets=_HERE / "nets.py",
+)
+
+
+@hookimpl
+def convcore_layouts() -> list[Layout]:
+    """Declare the layout."""
+    return [LAYOUT]
+
+
+@hookimpl
+def convcore_targets() -> list[Target]:
+    """Declare the start of a finetuning."""
+    return [TARGET]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name == "load_finetune":
+        from convcore_seqsetvae.runtime import load_finetune
+
+        return load_finetune
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

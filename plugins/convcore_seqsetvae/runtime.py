@@ -1,0 +1,128 @@
+"""Loads what ``--to seqsetvae-finetune`` wrote, ready to train its classifier and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from convcore.bounded_json import read_json
+from convcore.errors import SourceError, UsageError
+from convcore_seqsetvae import nets
+from convcore_seqsetvae.transfer import DOCUMENT
+
+_SHAPES = ("input_dim", "reduced_dim", "latent_dim", "levels", "m", "ff_dim", "transformer_layers")
+
+
+class FinetuneModel(nets.Sequence):
+    """SeqSetVAE in classification-only mode; its parameters have the names of the checkpoint.
+
+    Parts that this mode never computes (the decoders) are held as frozen parameters, so that the
+    state dict stays whole.
+
+    Args:
+        encoder: The set encoder.
+        classifier: The head to train.
+        sizes: Arguments of ``nets.Sequence``: width, heads, inner, layers.
+    """
+
+    def __init__(
+        self, encoder: nets.SetEncoder, classifier: nets.SeedHead, sizes: Sequence[int]
+    ) -> None:
+        super().__init__(*sizes)
+        self.setvae = nn.ModuleDict({"setvae": encoder})
+        self.cls_head = classifier
+
+    def forward(  # type: ignore[override]  # it starts one step earlier, at the measurements
+        self, sets: Sequence[tuple[torch.Tensor, torch.Tensor]], minutes: torch.Tensor
+    ) -> torch.Tensor:
+        """Classify one patient.
+
+        Args:
+            sets: In order of time, each ``variables`` (1, n, input_dim) and ``values`` (1, n, 1).
+            minutes: (1, S), one per set.
+
+        Returns:
+            Logits (1, classes).
+        """
+        posteriors = [self.setvae["setvae"](*one) for one in sets]
+        mu, logvar = (torch.stack(part, dim=1) for part in zip(*posteriors, strict=True))
+        return self.classify(mu, logvar, minutes)
+
+    def classify(
+        self, mu: torch.Tensor, logvar: torch.Tensor, minutes: torch.Tensor
+    ) -> torch.Tensor:
+        """Posteriors ``mu``, ``logvar`` (1, S, D) and ``minutes`` (1, S) to logits (1, classes)."""
+        hidden = super().forward(nets.fuse_seed(mu, logvar), minutes)
+        logits: torch.Tensor = self.cls_head(self.pool(hidden))
+        return logits
+
+
+def load_finetune(folder: Path | str) -> FinetuneModel:
+    """Load a folder that ``--to seqsetvae-finetune`` wrote, everything frozen but ``cls_head``.
+
+    Raises:
+        UsageError: The folder has no ``transfer.json``.
+        SourceError: The checkpoint is not the one that ``transfer.json`` describes.
+    """
+    home = Path(folder)
+    if not (home / DOCUMENT).is_file():
+        raise UsageError(
+            f"{home} has no {DOCUMENT}",
+            remedy="make it with convcore convert --to seqsetvae-finetune",
+        )
+    document, configuration = read_json(home / DOCUMENT), read_json(home / "model_config.json")
+    path = home / Path(document["file"]).name
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    frozen = set(document["freeze"])
+    if set(state) != frozen | set(document["train"]):
+        raise SourceError(
+            f"{path} does not hold the tensors that {DOCUMENT} names",
+            seen=sorted(set(state) ^ (frozen | set(document["train"])))[:20],
+            remedy="convert the pretraining checkpoint again",
+        )
+    model = build(configuration, state, document["num_classes"])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    return model
+
+
+def build(
+    configuration: Mapping[str, Any], state: Mapping[str, torch.Tensor], classes: int
+) -> FinetuneModel:
+    """Make the model that ``configuration`` (``model_config.json``) describes and fill it.
+
+    Raises:
+        UsageError: The numbers of attention heads are not known.
+    """
+    missing = [name for name in ("heads", "transformer_heads") if configuration[name] is None]
+    if missing:
+        raise UsageError(
+            f"{' and '.join(missing)} are in no file, and the model cannot be computed without",
+            remedy=f"convert again with {' '.join(f'--config {name}=…' for name in missing)}",
+        )
+    inputs, reduced, width, levels, points, inner, layers = (
+        configuration[name] for name in _SHAPES
+    )
+    encoder = nets.SetEncoder(inputs, reduced, width, levels, configuration["heads"], points)
+    sizes = (width, configuration["transformer_heads"], inner, layers)
+    model = FinetuneModel(encoder, nets.SeedHead(width, classes), sizes)
+    own = set(model.state_dict())
+    for key, tensor in state.items():
+        if key not in own:
+            _hold(model, key, tensor)
+    model.load_state_dict(dict(state))
+    return model.eval()
+
+
+def _hold(module: nn.Module, key: str, tensor: torch.Tensor) -> None:
+    """Register a parameter under its dotted name, in empty modules made on the way."""
+    *path, name = key.split(".")
+    for part in path:
+        if part not in module._modules:
+            module.add_module(part, nn.Module())
+        module = module.get_submodule(part)
+    module.register_parameter(name, nn.Parameter(tensor.clone()))
