@@ -1,0 +1,58 @@
+"""Turning what is wrong with a file's bytes into one printable ``SourceError``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from convcore.errors import SourceError
+
+DOWNLOAD_AGAIN = "the file is damaged or was not written by torch: fetch or save it again"
+_LONGEST = 300
+
+
+class Malformed(Exception):
+    """Bytes that break a rule of their format, before file, record and offset are known.
+
+    Args:
+        what: What is wrong, without the place.
+        remedy: What the user can do.
+        kind: ``unsafe`` for what looks like an attack on the reader.
+        seen: Further evidence.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        remedy: str = DOWNLOAD_AGAIN,
+        *,
+        kind: str | None = None,
+        seen: Iterable[str] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.kind = kind
+        self.seen = tuple(seen)
+
+    def at(self, file: object, record: str = "", offset: int | None = None) -> SourceError:
+        """The same fault with its place: ``<file>: <record> at offset <n>: <what>``."""
+        place = escaped(str(file))
+        if record:
+            place += f": {escaped(record)}"
+        if offset is not None:
+            place += f" at offset {offset}"
+        seen = [escaped(item) for item in self.seen[:8]]
+        if len(self.seen) > 8:
+            seen.append(f"and {len(self.seen) - 8} more")
+        return SourceError(
+            f"{place}: {escaped(self.what, 600)}", seen=seen, remedy=self.remedy, kind=self.kind
+        )
+
+
+def escaped(text: str, longest: int = _LONGEST) -> str:
+    """Text that a terminal prints as it stands: control and direction characters spelt out."""
+    if len(text) > longest:
+        text = f"{text[: longest - 20]}… ({len(text)} characters)"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

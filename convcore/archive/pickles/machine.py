@@ -1,0 +1,197 @@
+"""The loop that runs a pickle's opcodes on data; what each opcode does is in its own modules."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from convcore.archive.faults import Malformed
+from convcore.archive.pickles.reading import Reading
+from convcore.model import Opaque
+
+_STRETCH = 2048
+_WHAT_BREAKS = (
+    AttributeError, ArithmeticError, IndexError, KeyError, MemoryError, RecursionError, TypeError,
+    ValueError, struct.error,
+)  # fmt: skip
+
+Handler = Callable[["Machine", int], int]
+
+
+class Short(Exception):
+    """An argument reaches beyond the bytes in memory."""
+
+
+class Stopped(Exception):
+    """STOP was met; carries the position after it."""
+
+
+class Paused(Exception):
+    """Raw bytes follow the object on top of the stack; carries their position."""
+
+
+class Machine:
+    """One pickle being read.
+
+    Attributes:
+        data: The bytes in memory; they may be only the first part of the pickle's file.
+        limit: Bytes there are in all, in memory or not.
+        stack: Values since the last MARK.
+        below: Stacks under the open MARKs.
+        memo: Memo entries numbered without a gap, as every pickler writes them.
+        sparse: Memo entries with other numbers.
+        persistent: Turns a persistent id into a value.
+        framed: Whether a FRAME is open.
+        base: Offset of ``data`` in its record, for messages.
+        pause: Says of an object just built whether raw bytes follow it (joblib).
+    """
+
+    __slots__ = (
+        "base",
+        "below",
+        "charged",
+        "data",
+        "framed",
+        "limit",
+        "memo",
+        "more",
+        "pause",
+        "persistent",
+        "reading",
+        "record",
+        "sparse",
+        "stack",
+        "table",
+        "text_ids",
+    )
+
+    def __init__(
+        self,
+        data: bytes,
+        reading: Reading,
+        *,
+        record: str,
+        persistent: Callable[[Any], Any] | None = None,
+        limit: int | None = None,
+        more: Callable[[int], bytes] | None = None,
+    ) -> None:
+        from convcore.archive.pickles.opcodes import TABLE
+
+        self.data = data
+        self.limit = len(data) if limit is None else limit
+        self.more = more
+        self.reading = reading
+        self.record = record
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: list[Any] = []
+        self.sparse: dict[int, Any] = {}
+        self.charged = 0
+        self.framed = False
+        self.text_ids = False
+        self.base = 0
+        self.pause: Callable[[Opaque], bool] | None = None
+        self.table: list[Handler] = TABLE
+
+    def load(self, start: int = 0) -> tuple[Any, int]:
+        """Run from ``start`` to STOP.
+
+        Returns:
+            The pickled value and the position after STOP.
+
+        Raises:
+            SourceError: The bytes break a rule; the message names the offset.
+        """
+        try:
+            self.run(start, self.limit)
+        except Stopped as stop:
+            self.audit(0)
+            if len(self.stack) != 1 or self.below:
+                raise self.fault(stop.args[0], "STOP leaves more than one value") from None
+            return self.stack.pop(), stop.args[0]
+        raise self.fault(self.limit, "the pickle is cut short before its STOP")
+
+    def run(self, pos: int, end: int) -> int:
+        """Run opcodes from ``pos`` until ``end`` is reached or passed."""
+        table, count = self.table, 0
+        while pos < end:
+            data = self.data
+            try:
+                for count in range(_STRETCH):  # noqa: B007  # read below
+                    pos = table[data[pos]](self, pos + 1)
+                    if pos >= end:
+                        break
+                self.audit(count + 1)
+            except (Short, IndexError, struct.error) as error:
+                self._grow(pos, error)
+            except Malformed as error:
+                raise self.fault(pos, error) from error
+            except _WHAT_BREAKS as error:
+                raise self.fault(pos, _told(error)) from error
+        return pos
+
+    def _grow(self, pos: int, error: Exception) -> None:
+        """Fetch more bytes so that the opcode at ``pos`` can be tried again."""
+        have = len(self.data)
+        wanted = have + 1
+        if isinstance(error, Short):
+            wanted = error.args[0]
+        elif pos + 9 <= have:  # all arguments but text were there: the stack was too short
+            raise self.fault(pos, "takes more values than the stack holds") from error
+        if wanted > self.limit or self.more is None:
+            raise self.fault(pos, f"the pickle is cut short at offset {self.limit}") from error
+        if wanted > self.reading.budgets.pickle_bytes:
+            most = self.reading.budgets.pickle_bytes >> 20
+            raise self.fault(pos, f"the pickle is larger than {most} MiB") from error
+        self.data += self.more(
+            min(max(wanted, 4 * have), self.limit, self.reading.budgets.pickle_bytes)
+        )
+
+    def fault(self, pos: int, what: str | Malformed) -> Exception:
+        """The error for the opcode at ``pos``; an alarm met before it weighs more."""
+        reading = self.reading
+        try:
+            reading.refuse_alarms()
+        except Malformed as alarm:
+            return alarm.at(reading.file, self.record, self.base + pos)
+        fault = what if isinstance(what, Malformed) else Malformed(what)
+        return fault.at(reading.file, self.record, self.base + pos)
+
+    def audit(self, opcodes: int) -> None:
+        """Account for a stretch of opcodes."""
+        reading, budgets = self.reading, self.reading.budgets
+        reading.opcodes += opcodes
+        reading.charged += self.charged
+        self.charged = 0
+        reading.audit()
+        if len(self.stack) > budgets.stack or len(self.below) > budgets.marks:
+            raise Malformed("piles up more values than any real pickle")
+        if len(self.memo) + len(self.sparse) > budgets.memo:
+            raise Malformed(f"has more than {budgets.memo} memo entries")
+
+    def take_marked(self) -> list[Any]:
+        """The values since the last MARK, which is closed."""
+        values = self.stack
+        if not self.below:
+            raise Malformed("there is no MARK")
+        self.stack = self.below.pop()
+        return values
+
+    def need(self, pos: int, length: int) -> int:
+        """Return where an argument ends, once its bytes are known to be in memory."""
+        end = pos + length
+        if end > len(self.data):
+            if end > self.limit:
+                raise Malformed(f"an argument of {length} bytes reaches beyond the record")
+            raise Short(end)
+        return end
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return "takes a memo entry that was never put"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    return f"cannot be read ({type(error).__name__})"

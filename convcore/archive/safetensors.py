@@ -1,0 +1,103 @@
+"""The safetensors format: a JSON header, then the bytes of all tensors without holes.
+
+Source: the format description in the safetensors project's README.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from convcore.archive.budgets import Budgets
+from convcore.archive.faults import Malformed
+from convcore.archive.json_text import parse
+from convcore.archive.lazy import LazyTensor, Storage
+from convcore.archive.source_file import SourceFile
+from convcore.dtypes import BY_SAFETENSORS
+from convcore.model import TensorSpec
+
+
+def is_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file begins as safetensors do: a plausible length, then a JSON object."""
+    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 1 << 32
+
+
+def read(file: SourceFile, budgets: Budgets) -> tuple[dict[str, LazyTensor], dict[str, Any]]:
+    """Read a safetensors file.
+
+    Returns:
+        Tensors by name in the order of the header, and ``__metadata__``.
+
+    Raises:
+        Malformed: The header breaks a rule, or does not describe exactly the bytes there are.
+    """
+    length = int.from_bytes(file.read(0, 8), "little")
+    if length > budgets.json_bytes:
+        raise Malformed(f"the header is said to have {length} bytes")
+    if 8 + length > file.size:
+        raise Malformed(
+            f"the header is cut short at offset {file.size}", "download or copy the file again"
+        )
+    header = parse(file.read(8, length), budgets)
+    metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise Malformed("the header is no object of tensors and text metadata")
+    tensors, ranges = {}, []
+    for name, described in header.items():
+        try:
+            tensor = _tensor(file, described, 8 + length, budgets, name)
+        except Malformed as fault:
+            raise fault.at(file.path, name) from fault
+        tensors[name] = tensor
+        ranges.append((tensor.storage.position, tensor.storage.nbytes, name))
+    _check_cover(file, ranges, 8 + length)
+    return tensors, metadata
+
+
+def _tensor(
+    file: SourceFile, described: Any, start: int, budgets: Budgets, name: str
+) -> LazyTensor:
+    if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
+        raise Malformed("is not described by dtype, shape and data_offsets")
+    code, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
+    dtype = BY_SAFETENSORS.get(code) if isinstance(code, str) else None
+    if not _are_sizes(shape) or len(shape) > budgets.dimensions:
+        raise Malformed("has an impossible shape")
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise Malformed("has impossible offsets")
+    begin, nbytes = start + offsets[0], offsets[1] - offsets[0]
+    storage = Storage(file, name, begin, nbytes)
+    steps, step = [], 1
+    for size in reversed(shape):
+        steps.append(step)
+        step *= size
+    stride = tuple(reversed(steps))
+    if dtype is None:
+        spec = TensorSpec(str(code)[:20], tuple(shape))
+        return LazyTensor(spec, storage, 0, stride, unsupported=f"of type {str(code)[:20]!r}")
+    if prod(shape) * dtype.itemsize != nbytes:
+        raise Malformed(f"of shape {shape[:8]} and type {code} lies in {nbytes} bytes")
+    return LazyTensor(TensorSpec(dtype.name, tuple(shape)), storage, 0, stride)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(value) is int and 0 <= value < 1 << 63 for value in values
+    )
+
+
+def _check_cover(file: SourceFile, ranges: list[tuple[int, int, str]], start: int) -> None:
+    """Every byte after the header belongs to exactly one tensor."""
+    reached = start
+    for begin, nbytes, name in sorted(ranges):
+        if begin != reached:
+            what = "overlaps another" if begin < reached else "follows a hole"
+            raise Malformed(what).at(file.path, name, begin)
+        reached = begin + nbytes
+    if reached > file.size:
+        raise Malformed(
+            f"is cut short at offset {file.size}; its header describes {reached} bytes",
+            "download or copy the file again",
+        )
+    if reached != file.size:
+        raise Malformed(f"{file.size - reached} bytes follow the last tensor")

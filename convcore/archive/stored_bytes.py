@@ -1,0 +1,165 @@
+"""Reading and copying the bytes behind lazy tensors, with memory bounded by the chunk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterator
+
+from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
+from convcore.archive.lazy import CHUNK, LazyTensor, Storage
+
+_NOT_HERE = {
+    errno.EXDEV,
+    errno.ENOSYS,
+    errno.EINVAL,
+    errno.EOPNOTSUPP,
+    errno.EBADF,
+    errno.EPERM,
+    errno.ETXTBSY,
+    errno.EACCES,
+}
+
+
+def read(storage: Storage, start: int, length: int) -> bytes:
+    """Read ``length`` bytes of a storage from ``start`` on."""
+    if storage.inline is None and not storage.packed:
+        return storage.file.read(storage.position + start, length)
+    return b"".join(stretch(storage, start, length, CHUNK))
+
+
+def stretch(storage: Storage, start: int, length: int, size: int) -> Iterator[bytes | memoryview]:
+    """Yield part of a storage in pieces of at most ``size`` bytes."""
+    if storage.packed:
+        yield from _inflated(storage, start, length, size)
+        return
+    view = None if storage.inline is None else memoryview(storage.inline)
+    for begin in range(start, start + length, size):
+        part = min(size, start + length - begin)
+        if view is None:
+            yield storage.file.read(storage.position + begin, part)
+        else:
+            yield view[begin : begin + part]
+
+
+def _inflated(storage: Storage, start: int, length: int, size: int) -> Iterator[bytes]:
+    """Inflate from the beginning, which is the only place deflate can be entered."""
+    engine = zlib.decompressobj(-15)
+    done, wanted, position = 0, start + length, storage.position
+    left = storage.packed
+    while done < wanted:
+        if not engine.unconsumed_tail:
+            part = min(left, 1 << 16)
+            packed = storage.file.read(position, part)
+            position, left = position + part, left - part
+        else:
+            packed = engine.unconsumed_tail
+        try:
+            plain = engine.decompress(packed, min(size, wanted - done))
+        except zlib.error as error:
+            raise _damaged(storage, f"cannot be inflated: {error}") from error
+        if not plain and (engine.eof or not left):
+            raise _damaged(storage, f"inflates to {done} bytes, {storage.nbytes} were declared")
+        if done + len(plain) > start:
+            yield plain[max(0, start - done) :]
+        done += len(plain)
+
+
+def verify(storage: Storage) -> None:
+    """Compare a storage's CRC-32; see ``Storage.verify``."""
+    if storage.inline is not None or storage.position in storage.file.checked:
+        return
+    crc = 0
+    for part in stretch(storage, 0, storage.nbytes, CHUNK):
+        crc = zlib.crc32(part, crc)
+    _compare(storage, crc)
+
+
+def _compare(storage: Storage, crc: int) -> None:
+    if storage.crc is not None and crc != storage.crc:
+        raise _damaged(storage, f"has CRC-32 {crc:08x}, {storage.crc:08x} was saved")
+    storage.file.checked.add(storage.position)
+
+
+def _damaged(storage: Storage, what: str) -> Exception:
+    return Malformed(what, DOWNLOAD_AGAIN).at(storage.file.path, storage.key)
+
+
+def chunks(tensor: LazyTensor, size: int, *, check: bool) -> Iterator[bytes | memoryview]:
+    """Yield a tensor's elements; see ``LazyTensor.chunks``."""
+    storage, item = tensor.storage, tensor.itemsize
+    whole = tensor.covers_storage
+    if check and not whole:
+        storage.verify()
+    size = max(item, size - size % item)
+    if not tensor.contiguous:
+        from convcore.archive.gather import gathered
+
+        yield from gathered(tensor, size)
+        return
+    crc = 0
+    for part in stretch(storage, tensor.offset * item, tensor.nbytes, size):
+        if check and whole:
+            crc = zlib.crc32(part, crc)
+        yield part if tensor.plain else _converted(tensor, part)
+    if check and whole and storage.inline is None:
+        _compare(storage, crc)
+
+
+def _converted(tensor: LazyTensor, part: bytes | memoryview) -> bytes:
+    from convcore.archive.gather import converted
+
+    return converted(tensor, part)
+
+
+def copy(tensor: LazyTensor, fd: int) -> None:
+    """Append a tensor's elements to an open file; see ``LazyTensor.copy_to``."""
+    storage = tensor.storage
+    if not tensor.plain or storage.inline is not None or storage.packed or storage.file.fd < 0:
+        for part in tensor.chunks():
+            _write(fd, part)
+        return
+    begin = storage.position + tensor.offset * tensor.itemsize
+    end = begin + tensor.nbytes
+    for kernel_copy in (_copy_range, _send):
+        begin = kernel_copy(storage, begin, end, fd)
+    while begin < end:
+        part = storage.file.read(begin, min(CHUNK, end - begin))
+        _write(fd, part)
+        begin += len(part)
+
+
+def _copy_range(storage: Storage, begin: int, end: int, fd: int) -> int:
+    """Copy as far as ``copy_file_range`` works here; return the position reached."""
+    while begin < end:
+        try:
+            done = os.copy_file_range(storage.file.fd, fd, end - begin, begin)
+        except OSError as error:
+            if error.errno in _NOT_HERE:
+                return begin
+            raise
+        if not done:
+            raise storage.file.changed(begin)
+        begin += done
+    return begin
+
+
+def _send(storage: Storage, begin: int, end: int, fd: int) -> int:
+    while begin < end:
+        try:
+            done = os.sendfile(fd, storage.file.fd, begin, min(end - begin, 1 << 30))
+        except OSError as error:
+            if error.errno in _NOT_HERE:
+                return begin
+            raise
+        if not done:
+            raise storage.file.changed(begin)
+        begin += done
+    return begin
+
+
+def _write(fd: int, part: bytes | memoryview) -> None:
+    view = memoryview(part)
+    while view:
+        view = view[os.write(fd, view) :]
