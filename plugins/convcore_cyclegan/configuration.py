@@ -14,7 +14,7 @@ from convcore_cyclegan.structure import Structure, read_structure, widths
 
 # Values of the training that the origin's exporter writes, and what later lines added.
 _TRAINING = ("lambda_cycle", "lambda_identity")
-_ADDED = ("lambda_fm", "lambda_cycle_a", "lambda_cycle_b", "beta1", "beta2")
+_ADDED = ("lambda_fm", "lambda_cycle_a", "lambda_cycle_b")
 # Defaults of the origin's classes, which no tensor shows.
 _DROPOUT, _JUDGE_DROPOUT = 0.1, 0.2
 _HUGE = 1e300

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from convcore.target import LedgerEntry, State
+from convcore.model import LayoutMatch
+from convcore.target import Choice, LedgerEntry, State
 from convcore_onnx.exporting import holds
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Ledger:
                     LedgerEntry(None, "onnx", "constant", path, key, "part of the graph")
                 )
 
-    def entries(self) -> Iterator[LedgerEntry]:
-        """Yield an entry for every tensor and for every constant."""
+    def entries(self, match: LayoutMatch, choice: Choice) -> Iterator[LedgerEntry]:
+        """Yield an entry for every tensor of the chosen components and for every constant."""
         for name, places in self._places.items():
             used = [place for place in places if place[0] != "dropped"] or places[:1]
             (state, path, key), *others = used
@@ -75,3 +76,9 @@ class Ledger:
             file = None if state == "dropped" else path
             yield LedgerEntry(name, "onnx", state, file, key, _REASONS[state], also)
         yield from self._constants
+        training = {part.name for part in match.layout.components if part.role == "training"}
+        for component in choice.components:
+            reason = "role: training" if component in training else "part of no exported graph"
+            for name in match.states[component]:
+                if name not in self._places and name not in match.dropped:
+                    yield LedgerEntry(name, "onnx", "dropped", reason=reason)

@@ -35,7 +35,7 @@ def write_graphs(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Le
             _write(output, workspace, exports, ledger)
         done += output.nbytes
         workspace.progress(done, total)
-    return ledger.entries()
+    return ledger.entries(workspace.match, workspace.choice)
 
 
 def _write(output: Output, workspace: Workspace, exports: list[Export], ledger: Ledger) -> None:

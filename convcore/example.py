@@ -1,0 +1,130 @@
+"""``inference_example.py``: a script that runs what was written, without convcore installed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pprint
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+import convcore
+from convcore.model import Axis, Graph, LayoutMatch
+from convcore.names import legal_component
+from convcore.samples import draw, sizes_for
+from convcore.target import Output
+from convcore.weights import file_stem
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_TEMPLATE = _TEMPLATES / "inference_example.py.jinja"
+# An input that is legal only as a whole is written out up to this many numbers.
+_WRITTEN_OUT = 4096
+
+
+def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = ()) -> str:
+    """Return the source of the script.
+
+    It holds names and numbers that the layout declares and settings as literals; text of the
+    checkpoint never becomes code.
+
+    Args:
+        match: What was converted; its layout may bring a template, which is given ``layout``,
+            ``version``, ``graphs`` (of the ONNX files), ``networks`` (of the weight files),
+            ``files`` (weight files), ``settings``, ``nets`` (source) and the filter
+            ``literal``.
+        outputs: Files this run writes.
+        kept: Files that lie in the folder already.
+    """
+    import jinja2
+
+    paths = {output.path for output in outputs} | set(kept)
+    graphs = list(match.layout.graphs(match))
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Python is written, not HTML; see ``literal``
+    )
+    environment.filters["literal"] = literal
+    source = (match.layout.example or _TEMPLATE).read_text(encoding="utf-8")
+    weights = sorted(path for path in paths if path.endswith((".pth", ".safetensors")))
+    exported = [graph for graph in graphs if f"{graph.name}.onnx" in paths]
+    networks = [] if exported else list(_networks(match, graphs, weights))
+    return environment.from_string(source).render(
+        layout=legal_component(match.layout.name),
+        version=convcore.__version__,
+        graphs=[{"file": f"{graph.name}.onnx", **_described(graph)} for graph in exported],
+        networks=networks,
+        files=weights,
+        settings={name: _plain(setting.value) for name, setting in match.settings.items()},
+        nets=_source(match.layout.nets) if networks and match.layout.nets else "",
+    )
+
+
+def literal(value: Any) -> str:
+    """Return a plain value as Python source."""
+    return pprint.pformat(_plain(value), width=96, compact=True, sort_dicts=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON keeps of a value: no object can hide code in its ``repr``."""
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+
+
+def _networks(
+    match: LayoutMatch, graphs: Iterable[Graph], files: Sequence[str]
+) -> Iterable[Mapping[str, Any]]:
+    """Describe every graph that one weight file and a class of ``nets.py`` can compute."""
+    for graph in graphs:
+        if graph.call is None or len(graph.components) > 1 or match.layout.weights is not None:
+            continue
+        stem = file_stem(match, graph.components[0])
+        for file in (f"{stem}.pth", f"{stem}.safetensors"):
+            if file in files:
+                affine = attrs.asdict(graph.affine) if graph.affine else None
+                name, arguments = graph.call
+                yield {
+                    "graph": graph.name,
+                    "file": file,
+                    "network": name,
+                    "arguments": arguments,
+                    "affine": affine,
+                    **_described(graph),
+                }
+                break
+
+
+def _described(graph: Graph) -> dict[str, Any]:
+    sizes = sizes_for(graph).traced
+    return {
+        "inputs": {axis.name: _input(axis, graph, sizes) for axis in graph.inputs},
+        "outputs": [axis.name for axis in graph.outputs],
+    }
+
+
+def _input(axis: Axis, graph: Graph, sizes: Mapping[str, int]) -> dict[str, Any]:
+    shape = [sizes[size] if isinstance(size, str) else size for size in axis.shape]
+    described: dict[str, Any] = {"shape": shape, "dtype": axis.dtype}
+    if axis.sample is not None:
+        array = draw(graph, sizes)[axis.name]
+        if array.size <= _WRITTEN_OUT:
+            described["values"] = array.ravel().tolist()
+        else:
+            described["between"] = [array.min().item(), array.max().item()]
+    return described
+
+
+def _source(path: Path) -> str:
+    """Return a module's source without its docstring and its ``__future__`` imports."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    for node in reversed(ast.parse(text).body):
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        if docstring or future:
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "".join(lines).strip() + "\n"
