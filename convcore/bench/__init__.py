@@ -1,0 +1,1 @@
+"""Inference latency that can be believed: how it is sampled, recorded, compared and shown."""

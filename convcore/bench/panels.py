@@ -1,0 +1,146 @@
+"""One panel of the picture: curves over batch sizes, or bars where there is only one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from convcore.bench.columns import device, figure, text
+from convcore.bench.record import Row
+from convcore.bench.statistics import percentile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; the marker says it again.
+_COLOURS = {"torch": "#D55E00", "torch-compile": "#0072B2", "onnxruntime": "#009E73"}
+_MARKERS = {"torch": "o", "torch-compile": "s", "onnxruntime": "D"}
+_DASHES = ("-", "--", ":", "-.")
+_BATCH = "batch"
+_CURVE_INCHES = 3.1
+_BAR_INCHES = 0.42
+
+Series = tuple[str, str]
+"""Backend, and everything else but the batch size: device, threads, other axes."""
+
+
+def series_of(row: Row) -> Series:
+    """To which curve a row belongs."""
+    others = [f"{axis}={size}" for axis, size in row.sizes.items() if axis != _BATCH]
+    return row.backend, " ".join([device(row), *others])
+
+
+def panel_height(rows: Sequence[Row]) -> float:
+    """Height in inches that a panel of these rows needs."""
+    if _curves(rows):
+        return _CURVE_INCHES
+    return 0.9 + _BAR_INCHES * max(3, sum(row.summary is not None for row in rows))
+
+
+def draw_panel(ax: Axes, name: str, rows: Sequence[Row]) -> None:
+    """Draw the rows of one graph."""
+    timed = [row for row in rows if row.summary is not None]
+    ax.set_title(name)
+    ax.grid(True, which="major", axis="both" if _curves(rows) else "x")
+    ax.set_axisbelow(True)
+    if not timed:
+        ax.text(0.5, 0.5, "nothing could be timed", transform=ax.transAxes, ha="center")
+    elif _curves(rows):
+        _draw_curves(ax, timed)
+    else:
+        _draw_bars(ax, timed)
+    failed = dict.fromkeys(row.backend for row in rows if row.status == "failed")
+    if failed:
+        ax.set_title(f"failed: {', '.join(failed)}", loc="right", fontsize=8.5, color="#c5221f",
+                     fontweight="normal")  # fmt: skip
+
+
+def legend_of(rows: Iterable[Row]) -> list[Any]:
+    """One entry per backend, then one per line style where there are several."""
+    from matplotlib.lines import Line2D
+
+    rows = [row for row in rows if row.summary is not None]
+    backends = dict.fromkeys(row.backend for row in rows)
+    handles = [
+        Line2D([], [], color=_COLOURS[name], marker=_MARKERS[name], markersize=5.5, label=name)
+        for name in backends
+    ]
+    rest = _rest(rows)
+    if len(rest) > 1 and _curves(rows):
+        handles += [Line2D([], [], color="#5f6368", linestyle=_dash(rest, other), label=other)
+                    for other in rest]  # fmt: skip
+    return handles
+
+
+def _curves(rows: Iterable[Row]) -> bool:
+    return len({row.batch for row in rows}) > 1
+
+
+def _rest(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(series_of(row)[1] for row in rows))
+
+
+def _dash(rest: Sequence[str], other: str) -> str:
+    return _DASHES[rest.index(other) % len(_DASHES)]
+
+
+def _draw_curves(ax: Axes, rows: Sequence[Row]) -> None:
+    rest = _rest(rows)
+    for series in dict.fromkeys(map(series_of, rows)):
+        points = sorted((row for row in rows if series_of(row) == series), key=lambda r: r.batch)
+        x = [row.batch for row in points]
+        colour = _COLOURS[series[0]]
+        low, middle, high = zip(*(_band(row) for row in points), strict=True)
+        ax.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+        ax.plot(
+            x, middle, color=colour, marker=_MARKERS[series[0]], markersize=5,
+            markeredgecolor="white", markeredgewidth=0.8, linewidth=1.8,
+            linestyle=_dash(rest, series[1]),
+        )  # fmt: skip
+    batches = sorted({row.batch for row in rows})
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(batches, labels=[str(batch) for batch in batches], minor=False)
+    ax.minorticks_off()
+    _plain_ticks(ax, "y")
+    ax.set_xlabel("batch size")
+    ax.set_ylabel("latency, ms")
+
+
+def _draw_bars(ax: Axes, rows: Sequence[Row]) -> None:
+    several = len(_rest(rows)) > 1
+    for place, row in enumerate(rows):
+        low, middle, high = _band(row)
+        colour = _COLOURS[row.backend]
+        ax.plot([low, high], [place, place], color=colour, alpha=0.3, linewidth=9,
+                solid_capstyle="butt")  # fmt: skip
+        ax.plot([middle], [place], color=colour, marker=_MARKERS[row.backend], markersize=7,
+                markeredgecolor="white")  # fmt: skip
+        label = f"{text(figure(middle))} ms"
+        if row.speedup:
+            label += f"   {text(figure(row.speedup))}x eager"
+        ax.annotate(label, (high, place), xytext=(7, 0), textcoords="offset points", va="center",
+                    fontsize=8.5, color="#3c4043", annotation_clip=False)  # fmt: skip
+    labels = [f"{row.backend}, {series_of(row)[1]}" if several else row.backend for row in rows]
+    ax.set_yticks(range(len(rows)), labels=labels)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlim(0, max(_band(row)[2] for row in rows) * 1.45)  # room for the labels
+    ax.set_xlabel(f"latency at batch {rows[0].batch}, ms")
+
+
+def _plain_ticks(ax: Axes, which: str) -> None:
+    """Label a logarithmic axis with plain numbers at 1, 2 and 5, not with powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axis = getattr(ax, f"{which}axis")
+    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _band(row: Row) -> tuple[float, float, float]:
+    """5th percentile, median and 95th percentile of all calls, in milliseconds."""
+    pooled = sorted(value for run in row.runs for value in run.samples_ns)
+    low, middle, high = (percentile(pooled, q) / 1e6 for q in (5, 50, 95))
+    return low, middle, high

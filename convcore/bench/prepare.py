@@ -1,0 +1,176 @@
+"""The process that gets everything ready, so that torch stays out of the command itself.
+
+Started as ``python -m convcore.bench.prepare``: it converts a checkpoint, exports ONNX files that
+are missing, makes the seeded inputs, and computes torch eager's outputs for them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from convcore import manifest
+from convcore.bench.devices import choose_devices
+from convcore.bench.job import as_line, from_line
+from convcore.bench.machine import machine
+from convcore.bench.process import answer_on_stdout
+from convcore.bench.subject import Subject, make_subject, registry_for, wanted_graphs
+from convcore.bench.sweep import check_axes
+from convcore.errors import ConvcoreError
+
+if TYPE_CHECKING:
+    from convcore.host import Registry
+
+_PACKAGES = ("convcore", "torch", "onnxruntime", "onnxruntime-gpu", "onnx", "onnxscript", "numpy")
+
+
+@attrs.frozen
+class Request:
+    """What is to be timed.
+
+    Attributes:
+        path: An output folder of ``convcore convert``, or a checkpoint.
+        scratch: Folder for everything made on the way.
+        backends: Which contenders will come; ONNX files are needed for one of them only.
+        devices: As given on the command line.
+        sizes: Axis name to the sizes to try, ``batch`` among them.
+        components: Graphs to take, by their name or their only component's; empty takes all that
+            are for inference.
+        other: Size of a dynamic axis that ``sizes`` does not name.
+        seed: Of the inputs.
+        conversion: ``layout``, ``source``, ``config``, ``key`` and ``allow_opaque_calls`` for
+            reading a checkpoint.
+        layout_file: A layout declared in a file.
+        disabled: Plugins switched off.
+    """
+
+    path: str
+    scratch: str
+    backends: tuple[str, ...]
+    devices: tuple[str, ...]
+    sizes: Mapping[str, tuple[int, ...]]
+    components: tuple[str, ...] = ()
+    other: int = 32
+    seed: int = 0
+    conversion: Mapping[str, Any] = attrs.field(factory=dict)
+    layout_file: str | None = None
+    disabled: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Ready:
+    """Everything the measurements start from.
+
+    Attributes:
+        folder: Output folder, given or converted, that the workers load.
+        subject: What is timed, for the record.
+        subjects: The graphs.
+        devices: Where to time them.
+        notes: To be said once.
+        machine: This machine.
+        versions: Of the packages that matter.
+        providers: Execution providers onnxruntime has.
+    """
+
+    folder: str
+    subject: Mapping[str, Any]
+    subjects: tuple[Subject, ...]
+    devices: tuple[str, ...]
+    notes: tuple[str, ...]
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    providers: tuple[str, ...]
+
+
+def main() -> None:
+    """Answer the one request of stdin with a ``Ready``, or with an ``error`` object."""
+    request = from_line(sys.stdin.readline(), Request)
+    answers = answer_on_stdout()
+    try:
+        line = as_line(prepare(request))
+    except ConvcoreError as error:
+        line = json.dumps({"error": error.as_dict()})
+    answers.write(line + "\n")
+    answers.close()
+
+
+def prepare(request: Request) -> Ready:
+    """Get everything ready in the request's scratch folder.
+
+    Raises:
+        ConvcoreError: The input cannot be read or converted, a name or device is unknown.
+    """
+    import torch
+
+    from convcore.reopen import reopen
+
+    cuda = tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
+    devices, notes = choose_devices(request.devices, len(cuda), _why_no_cuda())
+    registry = registry_for(request)
+    folder = _folder(request, registry)
+    described = manifest.load(folder)
+    match = reopen(folder, registry)
+    graphs = wanted_graphs(match, request.components)
+    check_axes(graphs, request.sizes)
+    subjects = tuple(
+        make_subject(match, graph, folder, described, request, registry) for graph in graphs
+    )
+    return Ready(
+        str(folder),
+        {"name": described["source"]["name"], "layout": described["layout"]},
+        subjects,
+        devices,
+        notes,
+        machine(cuda),
+        _versions(),
+        _providers(),
+    )
+
+
+def _folder(request: Request, registry: Registry) -> Path:
+    """The output folder to time: the given one, or a checkpoint's, converted for the purpose."""
+    path = Path(request.path)
+    if (path / manifest.NAME).is_file():
+        return path.absolute()
+    from convcore import pipeline
+
+    output = Path(request.scratch, "converted")
+    conversion = pipeline.Request(path, output, verify="none", **request.conversion)
+    pipeline.convert(conversion, registry)
+    return output
+
+
+def _providers() -> tuple[str, ...]:
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _why_no_cuda() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
+    built = torch.version.cuda
+    made = f"for CUDA {built}" if built else "without CUDA"
+    return f"none; torch {torch.__version__} is built {made}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Having contenders timed; a worker that dies takes nothing of what it answered with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from convcore.bench.job import Answer, Case, Job, as_line, from_line
+from convcore.bench.process import Process
+
+SILENCE_SECONDS = 900.0
+_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def answers_of(
+    job: Job, *, module: str = "convcore.bench.worker", silence: float = SILENCE_SECONDS
+) -> Iterator[tuple[Case, Answer]]:
+    """Run one job in a process of its own and yield an answer for every case of it, in order.
+
+    Cases that the process did not come to, because it crashed, was killed, or was silent for too
+    long, are answered with the reason.
+    """
+    waiting = list(job.cases)
+    reason = None
+    log = Path(job.scratch, "stderr")
+    with Process(module, as_line(job), log, environment(job), silence) as process:
+        for line in process.lines():
+            answer = from_line(line, Answer)
+            if answer.sizes is None:
+                reason = answer.reason
+            elif waiting:
+                yield waiting.pop(0), answer
+        if waiting and reason is None:
+            reason = f"the worker {process.ending()}"
+    for case in waiting:
+        yield case, Answer(case.sizes, reason=reason)
+
+
+def environment(job: Job) -> Mapping[str, str]:
+    """The worker's environment: its threads, and a compile cache that nobody filled before."""
+    off = (os.environ.get("CONVCORE_DISABLE_PLUGINS"), *job.disabled)
+    return {
+        **os.environ,
+        **dict.fromkeys(_POOLS, str(job.threads)),
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(job.scratch, "inductor")),
+        "CONVCORE_DISABLE_PLUGINS": ",".join(name for name in off if name),
+    }

@@ -1,0 +1,115 @@
+"""``convcore bench-diff``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convcore.cli import options
+from convcore.errors import VerificationError
+
+if TYPE_CHECKING:
+    from convcore.bench.diff import Change, Comparison
+
+
+@click.command("bench-diff")
+@click.argument("first", metavar="A.json", type=options.PATH)
+@click.argument("second", metavar="B.json", type=options.PATH)
+@click.option(
+    "--fail-on-regression",
+    "limit",
+    type=click.FloatRange(min=0),
+    metavar="PERCENT",
+    help="Exit 6 when a contender fails now, or is slower by more than this beyond the noise.",
+)
+@options.as_json
+def command(first: Path, second: Path, limit: float | None, as_json: bool) -> None:
+    """Say what got faster or slower beyond the noise between two saved benchmarks."""
+    from convcore.bench.diff import compare
+    from convcore.bench.saved import load
+    from convcore.cli import show
+
+    comparison = compare(load(first), load(second))
+    worse = () if limit is None else comparison.regressions(limit)
+    if as_json and not worse:
+        show.json_document(_document(comparison))
+    elif not as_json:
+        _tell(comparison)
+    if worse:
+        raise VerificationError(
+            f"{len(worse)} of {len(comparison.changes)} contenders got worse, beyond {limit:g} %",
+            seen=[_sentence(change) for change in worse],
+            remedy="find out what changed; the notes and warnings may name a reason",
+        )
+
+
+def _tell(comparison: Comparison) -> None:
+    from convcore.cli import show
+
+    counts = Counter(change.verdict for change in comparison.changes)
+    click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no rows")
+    headings = ("graph", "contender", "before ms", "after ms", "change %", "99 % interval",
+                "p", "noise %", "verdict")  # fmt: skip
+    show.table("Changes", headings, [_cells(change) for change in comparison.changes])
+    show.lines("Before believing this", comparison.notes)
+
+
+def _cells(change: Change) -> list[Any]:
+    from convcore.bench.columns import contender, figure
+
+    head = [change.row.graph, contender(change.row)]
+    shift = change.shift
+    if shift is None:
+        return [*head, None, None, None, "", None, None, change.verdict]
+    return [
+        *head,
+        figure(shift.before_ms),
+        figure(shift.after_ms),
+        round(shift.change * 100, 1),
+        f"{shift.low:+.1%} to {shift.high:+.1%}",
+        shift.p_value,
+        round(shift.noise * 100, 1),
+        change.verdict,
+    ]
+
+
+def _sentence(change: Change) -> str:
+    from convcore.bench.columns import contender
+
+    name = f"{change.row.graph}, {contender(change.row)}"
+    shift = change.shift
+    if shift is None:
+        return f"{name}: {change.row.reason}"
+    return f"{name}: {shift.change:+.1%}, {shift.before_ms:.3g} ms to {shift.after_ms:.3g} ms"
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "changes": [
+            {
+                "graph": change.row.graph,
+                "backend": change.row.backend,
+                "device": change.row.device,
+                "threads": change.row.threads,
+                "sizes": dict(change.row.sizes),
+                "verdict": change.verdict,
+                **{
+                    name: getattr(change.shift, name, None)
+                    for name in (
+                        "before_ms",
+                        "after_ms",
+                        "change",
+                        "low",
+                        "high",
+                        "p_value",
+                        "noise",
+                    )
+                },
+            }
+            for change in comparison.changes
+        ],
+        "notes": list(comparison.notes),
+    }
