@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from convcore import ledger, manifest
-from convcore.errors import UsageError, VerificationError
+from convcore.errors import SourceError, UsageError, VerificationError
 from convcore.host import Registry
 from convcore.match import match_layout, settle_split
 from convcore.model import LayoutMatch
@@ -133,6 +133,12 @@ def recognise(request: Request, registry: Registry) -> LayoutMatch:
         config=request.config,
         allow_opaque_calls=request.allow_opaque_calls,
     )
+    if not checkpoint.tensors:
+        raise SourceError(
+            f"{request.checkpoint.name} holds no tensors that could be converted",
+            seen=checkpoint.evidence,
+            remedy="name the place of the weights with --key PATH",
+        )
     if request.splits:
         layout = split_layout(request.splits, list(checkpoint.tensors))
         return settle_split(layout, checkpoint)
@@ -154,16 +160,17 @@ def _fill(
     if before is not None:
         kept, rows, checks = _keep(request, before, staging, targets)
     outputs = [output for step in plan.steps for output in step.outputs]
+    desk = Workspace(staging.folder, match, choice, outputs=outputs)
     for step in plan.steps:
         name = step.target.name
-        workspace = Workspace(
-            staging.folder, match, choice, functools.partial(progress, name), outputs
-        )
-        written = list(step.target.write(step.outputs, workspace))
-        entries = ledger.complete(name, written, match, choice)
+        told = attrs.evolve(desk, progress=functools.partial(progress, name))
+        entries = ledger.complete(name, step.target.write(step.outputs, told), match, choice)
         rows += ledger.as_rows(entries, match.checkpoint.renamed)
+    # Only now, because a graph is proved against the weight files written beside it.
+    for step in plan.steps:
         if step.target.verify is not None and choice.verify != "none":
-            checks += step.target.verify(step.outputs, workspace)
+            progress(f"verifying {step.target.name}", 0, 0)
+            checks += step.target.verify(step.outputs, desk)
     _refuse_failed(checks)
     _write_documents(request, plan, staging.folder, [file.path for file in kept])
     _unchanged(match)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from convcore.errors import LayoutError, TargetError, UsageError
+from convcore.errors import TargetError, UsageError
 from convcore.match import REMAINDER
 from convcore.model import Component, Layout, LayoutMatch
 from convcore.names import assigner, collisions, legal_component, nearest
@@ -55,11 +55,6 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
         UsageError: Two outputs would have one name.
         LayoutError: A target needs configuration that nobody gave.
     """
-    if not any(match.states.values()):
-        raise LayoutError(
-            f"{match.checkpoint.path.name} holds no tensors to convert",
-            remedy="name the place of the weights with --key PATH",
-        )
     for target in targets:
         _installed(target)
         refusal = target.accepts(match)

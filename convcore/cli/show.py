@@ -67,7 +67,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
     drawn = Table(title=printable(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, column in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        numbers = bool(rows) and all(
+            row[index] is None or isinstance(row[index], int | float) for row in rows
+        )
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         # Text, not str: what a checkpoint says must not be read as markup.

@@ -1,0 +1,55 @@
+"""What several test modules stand on: the example checkpoint and a command line in a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples/cyclegan/last.ckpt"
+
+
+@attrs.frozen
+class Ran:
+    """A finished command: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        """Its standard output as the one JSON document it must be."""
+        return json.loads(self.out)
+
+
+def call(*words: object, env: dict[str, str] | None = None, **options: object) -> Ran:
+    """Run ``convcore`` with these words in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "convcore", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
+        **options,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def convcore() -> Callable[..., Ran]:
+    """The command line, run in a process of its own."""
+    return call
+
+
+@pytest.fixture
+def example() -> Path:
+    """A checkpoint that a real Lightning Trainer wrote (examples/cyclegan/train.py)."""
+    return EXAMPLE
