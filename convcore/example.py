@@ -43,6 +43,7 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
     paths = {output.path for output in outputs} | set(kept)
     graphs = list(match.layout.graphs(match))
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),  # a layout's template may include the engine's
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

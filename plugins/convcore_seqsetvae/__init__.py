@@ -50,6 +50,7 @@ LAYOUT = Layout(
         "head": "norms or seed: two heads of the same keys where the fusion parts are missing",
         "transformer_heads": "attention heads of the transformer, where the file does not say",
     },
+    example=_HERE / "example.py.jinja",
     nets=_HERE / "nets.py",
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,8 +13,6 @@ from convcore_seqsetvae.versions import COMPUTED, recognise
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
-
-    from convcore_seqsetvae import nets
 
 _TWO_DAYS = 2880.0
 
@@ -30,7 +28,7 @@ def graphs(match: LayoutMatch) -> Iterator[Graph]:
         "set_encoder",
         (Axis("variables", ("batch", "n", inputs)), Axis("values", ("batch", "n", 1))),
         (Axis("mu", ("batch", latent)), Axis("logvar", ("batch", latent))),
-        _set_encoder(match),
+        **_network("SetEncoder", _encoder_arguments(match)),
         **_obstacle(match, version.encoder_refusal, "heads"),
     )
     if version.stage == "set-vae":
@@ -39,22 +37,21 @@ def graphs(match: LayoutMatch) -> Iterator[Graph]:
     minutes = Axis("minutes", (1, "sets"), sample=sorted_minutes)
     hidden = Axis("hidden", (1, "sets", latent))
     obstacle = _obstacle(match, version.sequence_refusal, "transformer_heads")
-    if version.head is None:
-        yield Graph("sequence", "sequence", (mu, minutes), (hidden,), _sequence(match), **obstacle)
-        return
-    classes = match.value("num_classes") or 1
+    classes = (match.value("num_classes") or 1) if version.head is not None else 1
     results = (Axis("logits", (1, classes)), Axis("probabilities", (1, classes)))
-    both = ("sequence", "classifier")
     if version.head in COMPUTED:
-        given, got, network = (mu, logvar, minutes), (hidden, *results), _finetuned(match)
-        yield Graph("sequence", both, given, got, network, **obstacle)
+        both, given = ("sequence", "classifier"), (mu, logvar, minutes)
+        yield Graph("sequence", both, given, (hidden, *results), _finetuned(match), **obstacle)
         return
-    # How these versions turn a posterior into z is not known; what follows it is.
-    z = Axis("z", (1, "sets", latent))
-    yield Graph("sequence", "sequence", (z, minutes), (hidden,), _sequence(match), **obstacle)
-    network = _finetuned(match)
-    refusal = version.head_refusal
-    yield Graph("classifier", "classifier", (hidden,), results, network, refusal=refusal)
+    # How the versions without a computed head turn a posterior into z is not known; what a
+    # transformer then makes of z is.
+    z = mu if version.head is None else Axis("z", (1, "sets", latent))
+    network = _network("Sequence", _sequence_arguments(match))
+    yield Graph("sequence", "sequence", (z, minutes), (hidden,), **network, **obstacle)
+    if version.head is not None:
+        refusal = version.head_refusal
+        built = _finetuned(match)
+        yield Graph("classifier", "classifier", (hidden,), results, built, refusal=refusal)
 
 
 def sorted_minutes(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -73,25 +70,35 @@ def _obstacle(match: LayoutMatch, refusal: str | None, heads: str) -> dict[str, 
     return {"refusal": reason, "missing": (heads,)}
 
 
-def _set_encoder(match: LayoutMatch) -> Callable[[], nn.Module]:
+def _network(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     def build() -> nn.Module:
-        from convcore_seqsetvae.nets import SetEncoder
+        from convcore_seqsetvae import nets
 
-        names = ("input_dim", "reduced_dim", "latent_dim", "levels", "heads", "m")
-        return SetEncoder(*(match.value(name) for name in names))
+        made: nn.Module = getattr(nets, name)(**arguments)
+        return made
 
-    return build
+    return {"network": build, "call": (name, arguments)}
 
 
-def _sequence(match: LayoutMatch) -> Callable[[], nets.Sequence]:
-    def build() -> nets.Sequence:
-        from convcore_seqsetvae.nets import Sequence
+def _encoder_arguments(match: LayoutMatch) -> dict[str, Any]:
+    return {
+        "inputs": match.value("input_dim"),
+        "reduced": match.value("reduced_dim"),
+        "width": match.value("latent_dim"),
+        "levels": match.value("levels"),
+        "heads": match.value("heads"),
+        "points": match.value("m"),
+    }
 
-        names = ("latent_dim", "transformer_heads", "ff_dim", "transformer_layers")
-        gated = recognise(match.checkpoint.tensors).gated
-        return Sequence(*(match.value(name) for name in names), gated=gated)
 
-    return build
+def _sequence_arguments(match: LayoutMatch) -> dict[str, Any]:
+    return {
+        "width": match.value("latent_dim"),
+        "heads": match.value("transformer_heads"),
+        "inner": match.value("ff_dim"),
+        "layers": match.value("transformer_layers"),
+        "gated": recognise(match.checkpoint.tensors).gated,
+    }
 
 
 def _finetuned(match: LayoutMatch) -> Callable[[], nn.Module]:
@@ -108,6 +115,6 @@ def _finetuned(match: LayoutMatch) -> Callable[[], nn.Module]:
             head = nets.AdvancedHead(width, classes)
         else:
             head = nets.SeedHead(width, classes)
-        return nets.Finetuned(_sequence(match)(), head)
+        return nets.Finetuned(nets.Sequence(**_sequence_arguments(match)), head)
 
     return build

@@ -134,7 +134,10 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
     shared = {name: first for first, names in groups(state) for name in names}
     state.update((key, in_memory(key, t, match)) for key, t in draw(transfer).items())
     hyper = as_plain(match.checkpoint.hyper_parameters)
+    version = match.checkpoint.metadata.get("pytorch-lightning_version")
     tree = {
+        # Lightning migrates what it loads by this number.
+        **({"pytorch-lightning_version": version} if isinstance(version, str) else {}),
         "state_dict": state,
         "hyper_parameters": {**hyper, "num_classes": transfer.classes, "head": "seed"},
     }
