@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from convcore.errors import LayoutError
@@ -31,12 +31,14 @@ def graphs(match: LayoutMatch) -> list[Graph]:
 
     def make(name: str, inputs: tuple[Axis, ...], outputs: tuple[str, ...], *needs: str) -> Graph:
         missing, refusal = _obstacle(match, name, needs)
+        call = _call(match, name)
         return Graph(
             name,
             parts if name == "full" else name,
             inputs,
             tuple(Axis(output, ("batch", width)) for output in outputs),
-            _network(match, name) if refusal is None else _refused(refusal),
+            _network(*call) if refusal is None else _refused(refusal),
+            call=call if refusal is None else None,
             refusal=refusal,
             missing=missing,
         )
@@ -65,12 +67,12 @@ def _obstacle(
 ) -> tuple[tuple[str, ...], str | None]:
     missing = tuple(need for need in needs if match.value(need) is None)
     if missing:
-        options = ", ".join(f"--config {need}=…" for need in missing)
-        instead = " (or --config bert_config=PATH)" if "bert_heads" in missing else ""
-        return missing, (
-            f"the tensors do not show {', '.join(missing)}, and a wrong value would pass every "
-            f"comparison: give {options}{instead}"
-        )
+        # A published value that cannot be right here was passed over with a note beginning so.
+        noted = [s for s in match.evidence if s.startswith(tuple(f"{need} " for need in missing))]
+        if "bert_heads" in missing:
+            noted.append("bert_config=PATH, the config.json of the BERT folder, settles bert_heads")
+        what = f"no tensor shows {', '.join(missing)}, and parity cannot notice a wrong value"
+        return missing, "; ".join((what, *noted))
     if name != "text_encoder" and match.value("base_dim") < _NARROWEST:
         return (), f"a width of {match.value('base_dim')} has no sinusoid; 4 is the least"
     if name in ("text_encoder", "full") and importlib.util.find_spec("transformers") is None:
@@ -85,20 +87,27 @@ def _refused(refusal: str) -> Callable[[], torch.nn.Module]:
     return network
 
 
-def _network(match: LayoutMatch, name: str) -> Callable[[], torch.nn.Module]:
+def _network(name: str, arguments: Mapping[str, Any]) -> Callable[[], torch.nn.Module]:
     def network() -> torch.nn.Module:
         from convcore_umc import nets
 
-        if name == "text_encoder":
-            return nets.TextEncoder(**_text(match))
-        if name == "video_encoder":
-            return nets.VideoEncoder(**_sequence(match, "video"))
-        if name == "audio_encoder":
-            return nets.AudioEncoder(**_sequence(match, "audio"))
-        video, audio = _sequence(match, "video"), _sequence(match, "audio")
-        return nets.Full(_text(match), video, audio, match.value("base_dim"))
+        module: torch.nn.Module = getattr(nets, name)(**arguments)
+        return module
 
     return network
+
+
+def _call(match: LayoutMatch, graph: str) -> tuple[str, dict[str, Any]]:
+    """The class of ``nets`` that computes a graph, and its arguments."""
+    if graph == "text_encoder":
+        return "TextEncoder", _text(match)
+    if graph == "video_encoder":
+        return "VideoEncoder", _sequence(match, "video")
+    if graph == "audio_encoder":
+        return "AudioEncoder", _sequence(match, "audio")
+    every = {"text": _text(match)}
+    every |= {modality: _sequence(match, modality) for modality in ("video", "audio")}
+    return "Full", {**every, "width": match.value("base_dim")}
 
 
 def _text(match: LayoutMatch) -> dict[str, Any]:
