@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.hookspecs import hookimpl
-from convcore.model import Axis, Component, Graph, Layout, LayoutMatch, Source
+from convcore.model import Axis, Component, Graph, Layout, LayoutMatch, Role, Source
 from convcore.settings import Settler, positive
 from convcore_autoencoder import extracted
 from convcore_autoencoder.schema import decoder_widths, encoder_widths, make_schema
@@ -68,32 +68,33 @@ def graphs(match: LayoutMatch) -> Iterator[Graph]:
     size = match.value("image_size")
     height, width = size if isinstance(size, list) else (size, size)
     channels, latent = match.value("input_channels"), match.value("latent_dim")
+    image = Axis("image", ("batch", channels, height, width))
     embedding = Axis("embedding", ("batch", latent))
+    arguments = {"input_channels": channels, "latent_dim": latent, **match.value("encoder_widths")}
+    yield _graph("encoder", "Encoder", arguments, image, embedding)
+    if _has_decoder(match):
+        widths = match.value("decoder_widths")
+        side = 4 * 2 ** len(widths["outputs"])
+        image = Axis("image", ("batch", channels, side, side))
+        arguments = {"latent_dim": latent, "output_channels": channels, **widths}
+        yield _graph("decoder", "Decoder", arguments, embedding, image, role="training")
 
-    def encoder() -> nn.Module:
-        from convcore_autoencoder.nets import Encoder
 
-        return Encoder(channels, latent, **match.value("encoder_widths"))
+def _graph(
+    name: str,
+    network: str,
+    arguments: Mapping[str, Any],
+    given: Axis,
+    made: Axis,
+    role: Role = "inference",
+) -> Graph:
+    def build() -> nn.Module:
+        from convcore_autoencoder import nets
 
-    yield Graph(
-        "encoder",
-        "encoder",
-        (Axis("image", ("batch", channels, height, width)),),
-        (embedding,),
-        encoder,
-    )
-    if not _has_decoder(match):
-        return
-    widths = match.value("decoder_widths")
+        module: nn.Module = getattr(nets, network)(**arguments)
+        return module
 
-    def decoder() -> nn.Module:
-        from convcore_autoencoder.nets import Decoder
-
-        return Decoder(latent, channels, **widths)
-
-    side = 4 * 2 ** len(widths["outputs"])
-    image = Axis("image", ("batch", channels, side, side))
-    yield Graph("decoder", "decoder", (embedding,), (image,), decoder, role="training")
+    return Graph(name, name, (given,), (made,), build, role, call=(network, arguments))
 
 
 def _has_decoder(match: LayoutMatch) -> bool:

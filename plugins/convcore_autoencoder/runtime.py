@@ -242,7 +242,8 @@ class SemanticEncoder(nn.Module):
         Raises:
             ValueError: ``x`` has other axes or channels, or holds NaN or infinity while scaling.
         """
-        images = np.array(x, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is found below, as infinity
+            images = np.array(x, dtype=np.float32)
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or images.shape[1] != self.input_channels:
@@ -331,8 +332,9 @@ def _read(file: Path) -> LayoutMatch:
 
 def _scaled(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Scale the whole array from its minimum and maximum to -1 and 1."""
-    low, span = images.min(), images.max() - images.min()
-    if not np.isfinite(span):
+    low = float(images.min())
+    span = float(images.max()) - low
+    if not span <= np.finfo(np.float32).max:
         raise ValueError("x holds NaN or infinity, or spans more than float32; mend it first")
     if span == 0:
         return np.full_like(images, -1)
