@@ -26,6 +26,7 @@ class Budgets:
         odd_keys: Dictionary keys whose hash a file can choose (huge integers, tuples).
         key_work: Comparisons that such keys may cause.
         nested_pickles: Pickles inside bytes inside pickles.
+        dotted_name: Characters of a tensor's dotted name.
         zip_entries: Entries of an archive.
         name_bytes: One record name.
         small_record: Records such as ``version`` and ``byteorder``.
@@ -52,6 +53,7 @@ class Budgets:
     odd_keys: int = 4096
     key_work: int = 10_000_000
     nested_pickles: int = 2
+    dotted_name: int = 10_000
     zip_entries: int = 200_000
     name_bytes: int = 1024
     small_record: int = 64

@@ -41,7 +41,7 @@ class Malformed(Exception):
             place += f": {escaped(record)}"
         if offset is not None:
             place += f" at offset {offset}"
-        seen = [escaped(item) for item in self.seen[:8]]
+        seen = [escaped(item, 160) for item in self.seen[:8]]
         if len(self.seen) > 8:
             seen.append(f"and {len(self.seen) - 8} more")
         return SourceError(

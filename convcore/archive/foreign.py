@@ -46,7 +46,7 @@ def foreign_bytes(head: bytes, size: int) -> Malformed:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return Malformed(
-            "is a web page, not a checkpoint: a download gave an error or a login page",
+            "is a web page (HTML), not a checkpoint: a download gave an error or a login page",
             "open the address in a browser and download the file itself",
         )
     if text[:1] in (b"{", b"[") and text[1:].lstrip()[:1] in _AFTER_OPENING:

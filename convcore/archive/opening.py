@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ from typing import Any
 from convcore.archive.budgets import DEFAULT_BUDGETS, Budgets
 from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
 from convcore.archive.source_file import SourceFile
-from convcore.errors import SourceError
 from convcore.model import Archive
 
 _HEAD = 1024
+UNFORESEEN = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError, struct.error, zlib.error,
+)  # fmt: skip
 _MAGIC_BINARY = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 _MAGIC_TEXT = b"119547037146038801333356"
 
@@ -30,6 +35,7 @@ def open_archive(
 
     Raises:
         SourceError: No checkpoint, damaged, or unsafe.
+        UsageError: There is no such file, or a folder holds no index.
     """
     path = Path(path)
     try:
@@ -40,16 +46,7 @@ def open_archive(
         return open_file(SourceFile(path), allow_opaque_calls, budgets)
     except Malformed as fault:
         raise fault.at(path) from fault
-    except SourceError:
-        raise
-    except (
-        OSError,
-        ArithmeticError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        ValueError,
-    ) as error:
+    except UNFORESEEN as error:
         # Refused as a whole: whatever a reader did not foresee is a fault of the file's bytes.
         raise Malformed(f"cannot be read ({type(error).__name__})", DOWNLOAD_AGAIN).at(
             path
@@ -70,7 +67,7 @@ def open_file(file: SourceFile, allow_opaque_calls: bool, budgets: Budgets) -> A
     from convcore.archive.pickles.recognised import new_reading
 
     reading = new_reading(file.path, budgets, allow_opaque_calls=allow_opaque_calls)
-    reading.nested = _nested
+    reading.nested = nested
     tree, metadata = read(file, reading)
     reading.refuse_alarms()
     return Archive(file.path, name, tree, reading.opaque(), metadata)
@@ -94,7 +91,7 @@ def _reader(head: bytes, file: SourceFile) -> tuple[str, Callable[..., tuple[Any
     raise foreign_bytes(head, file.size)
 
 
-def _nested(reading: Any, data: bytes) -> Any:
+def nested(reading: Any, data: bytes) -> Any:
     """A torch file inside a bytes object: the storage it holds."""
     from convcore.archive import torch_legacy, torch_zip
 

@@ -38,7 +38,7 @@ def open_shards(path: Path, allow_opaque_calls: bool, budgets: Budgets) -> Archi
     if len(names) > budgets.shards:
         raise Malformed(f"names {len(names)} shards").at(path)
     # All descriptors first: a folder that changes meanwhile cannot mix two checkpoints.
-    files = {name: SourceFile(path.parent / name) for name in names}
+    files = {name: _shard(path, name) for name in names}
     shards = {name: open_file(file, allow_opaque_calls, budgets) for name, file in files.items()}
     tree = {key: _found(shards[name], key, path) for key, name in weight_map.items()}
     for name, shard in shards.items():
@@ -52,6 +52,15 @@ def open_shards(path: Path, allow_opaque_calls: bool, budgets: Budgets) -> Archi
     for shard in shards.values():
         opaque.update(shard.opaque)
     return Archive(path, formats.pop() if len(formats) == 1 else "mixed", tree, opaque)
+
+
+def _shard(index: Path, name: str) -> SourceFile:
+    try:
+        return SourceFile(index.parent / name)
+    except UsageError as error:
+        raise Malformed(
+            f"names the shard {name!r}, which is not beside it", "download all shards"
+        ).at(index) from error
 
 
 def _found(shard: Archive, key: str, index: Path) -> Any:

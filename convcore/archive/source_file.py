@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from convcore.archive.faults import Malformed
+from convcore.archive.faults import Malformed, escaped
+from convcore.errors import UsageError
 
 CHANGED = "let whatever writes the file finish, then start again"
 
@@ -22,6 +23,11 @@ class SourceFile:
         fd: Open descriptor, or -1 for bytes held in memory.
         size: Bytes.
         identity: ``(st_dev, st_ino, st_size, st_mtime_ns)`` at the time of opening.
+        checked: Positions of the records whose CRC-32 was found right.
+
+    Raises:
+        UsageError: There is no such file.
+        SourceError: It cannot be read, or is no regular file.
     """
 
     __slots__ = ("_held", "checked", "fd", "identity", "path", "size")
@@ -39,6 +45,10 @@ class SourceFile:
             # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             status = os.fstat(self.fd)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(
+                f"{escaped(str(path))} does not exist", remedy="check the path"
+            ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise Malformed(f"cannot be opened: {reason}", "check the path and its permissions").at(

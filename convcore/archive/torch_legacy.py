@@ -10,7 +10,7 @@ from typing import Any
 
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import Storage, TypedStorage, settle
-from convcore.archive.pickles.machine import Machine
+from convcore.archive.pickles.machine import WINDOW, Machine
 from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.torch_objects import storage_type
 from convcore.archive.source_file import SourceFile
@@ -18,37 +18,37 @@ from convcore.model import Opaque
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-_FIRST = 1 << 16
 
 
 class PickleStream:
     """Pickles one after another in a file."""
 
-    def __init__(self, file: SourceFile, reading: Reading, start: int, end: int) -> None:
+    def __init__(
+        self, file: SourceFile, reading: Reading, start: int, end: int, window: int = WINDOW
+    ) -> None:
         self.file = file
         self.reading = reading
         self.position = start
         self.end = end
+        self.window = window
         self._ahead = b""
 
     def load(self, record: str, persistent: Any = None, *, text_ids: bool = False) -> Any:
         """Read the next pickle; the position moves behind it."""
         start, left = self.position, self.end - self.position
-        data = self._ahead or self.file.read(start, min(left, _FIRST))
+        data = self._ahead or self.file.read(start, min(left, self.window))
         machine = Machine(
             data,
             self.reading,
             record=record,
             persistent=persistent,
+            source=self.file,
+            base=start,
             limit=left,
-            more=lambda wanted: self.file.read(
-                start + len(machine.data), wanted - len(machine.data)
-            ),
         )
-        machine.base = start
         machine.text_ids = text_ids
         value, length = machine.load()
-        self._ahead = machine.data[length:] if len(machine.data) - length < _FIRST else b""
+        self._ahead = machine.data[length:] if len(machine.data) - length < self.window else b""
         self.position += length
         return value
 

@@ -17,7 +17,8 @@ from convcore.model import Opaque
 
 _BLOCK = 512
 _MEMBERS = ("sys_info", "pickle", "storages", "tensors")
-_MOST = 200_000
+_MOST = 20_000
+_WINDOW = 1 << 12  # most pickles of a tar describe one storage or tensor
 
 
 def is_tar(head: bytes) -> bool:
@@ -54,9 +55,9 @@ def read(file: SourceFile, reading: Reading) -> tuple[Any, dict[str, Any]]:
         )
     stores = Storages(file)
     objects: dict[Any, Any] = {}
-    _read_storages(PickleStream(file, reading, *members["storages"]), stores, objects)
+    _read_storages(PickleStream(file, reading, *members["storages"], _WINDOW), stores, objects)
     if "tensors" in members:
-        _read_tensors(PickleStream(file, reading, *members["tensors"]), reading, objects)
+        _read_tensors(PickleStream(file, reading, *members["tensors"], _WINDOW), reading, objects)
     reading.resolve = lambda pid: _found(objects, pid)
     stream = PickleStream(file, reading, *members["pickle"])
     tree = stream.load("pickle", lambda pid: _found(objects, pid), text_ids=True)

@@ -45,7 +45,7 @@ def read(file: SourceFile, reading: Reading) -> tuple[Any, dict[str, Any]]:
         pickled = read_record(file, record, budgets.pickle_bytes)
     except Malformed as fault:
         raise fault.at(reading.file, record.name) from fault
-    stores = _Storages(file, records, root, "big" if order == "big" else "little")
+    stores = _Storages(file, records, root, "big" if order == "big" else "little", reading)
     machine = Machine(pickled, reading, record=record.name, persistent=stores.find)
     tree, end = machine.load()
     if end != len(pickled):
@@ -96,7 +96,9 @@ class _Storages:
         records: dict[str, Record],
         root: str,
         order: Literal["little", "big"],
+        reading: Reading,
     ) -> None:
+        self.reading = reading
         self.file = file
         self.records = records
         self.prefix = f"{root}data/"
@@ -117,7 +119,7 @@ class _Storages:
         if storage.nbytes != numel * dtype.itemsize:
             raise Malformed(
                 f"storage {key} has {storage.nbytes} bytes, the pickle says"
-                f" {numel} × {dtype.itemsize}"
+                f" {numel} of {dtype.itemsize}"
             )
         return TypedStorage(storage, dtype, 0, numel)
 
@@ -127,6 +129,7 @@ class _Storages:
         record = self.records.get(self.prefix + key)
         if record is None:
             raise Malformed(f"there is no record {self.prefix}{key}")
+        self.reading.charged += 300
         storage = self.known[key] = Storage(
             self.file,
             record.name,

@@ -19,26 +19,28 @@ def walk_tensors(
     """Yield every tensor of a tree with its dotted name, in the order of the file.
 
     A part that is shared is walked under each of its names; one that contains itself is not
-    entered again. A tree that is a tensor has the name ``""``.
+    entered again. A tree that is a tensor has the name ``""``; names spelt alike end in ``#2``.
 
     Raises:
         SourceError: The tree is nested too deeply, or too large once shared parts are counted
             each time.
     """
     path: list[int] = []
-    stack: list[tuple[str, Any, int]] = [("", tree, 0)]
+    stack: list[tuple[str, str, Any, int]] = [("", "", tree, 0)]
     nodes = 0
+    names = _Names(budgets)
     while stack:
-        name, value, depth = stack.pop()
+        prefix, part, value, depth = stack.pop()
         del path[depth:]
         if type(value) is LazyTensor:
-            yield name, value
+            yield names.unique(prefix + part), value
             continue
         if type(value) is TypedStorage:
-            yield name, value.tensor()
+            yield names.unique(prefix + part), value.tensor()
             continue
         if id(value) in path:
             continue
+        name = names.checked(prefix + part)
         children = [pair for pair in named_parts(value) if type(pair[1]) not in _SIMPLE]
         nodes += 1 + len(children)
         if nodes > budgets.nodes or depth > budgets.depth:
@@ -46,7 +48,36 @@ def walk_tensors(
             raise Malformed(f"the object tree is {limit}").at("checkpoint", name[:200])
         path.append(id(value))
         prefix = f"{name}." if name else ""
-        stack.extend((prefix + part, item, depth + 1) for part, item in reversed(children))
+        stack.extend((prefix, part, item, depth + 1) for part, item in reversed(children))
+
+
+class _Names:
+    """Dotted names, each given once, and not more text than a real checkpoint has."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self.budgets = budgets
+        self.given: set[str] = set()
+        self.length = 0
+
+    def checked(self, name: str) -> str:
+        """The name, if it is no longer than any real one."""
+        if len(name) > self.budgets.dotted_name:
+            raise Malformed(f"a tensor name has {len(name)} characters").at("checkpoint")
+        return name
+
+    def unique(self, name: str) -> str:
+        """The name, told apart from one that is spelt alike (``{"a.b": …, "a": {"b": …}}``)."""
+        name = self.checked(name)
+        self.length += len(name)
+        if self.length > self.budgets.text_bytes:
+            raise Malformed("the names of the tensors are too long in all").at("checkpoint")
+        if name in self.given:
+            count = 2
+            while f"{name}#{count}" in self.given:
+                count += 1
+            name = f"{name}#{count}"
+        self.given.add(name)
+        return name
 
 
 def named_parts(value: Any) -> list[tuple[str, Any]]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from convcore.archive.faults import Malformed
 from convcore.archive.pickles.reading import Reading
+from convcore.archive.source_file import SourceFile
 from convcore.model import Opaque
 
+WINDOW = 1 << 16
 _STRETCH = 2048
 _WHAT_BREAKS = (
     AttributeError, ArithmeticError, IndexError, KeyError, MemoryError, RecursionError, TypeError,
@@ -42,8 +44,9 @@ class Machine:
         memo: Memo entries numbered without a gap, as every pickler writes them.
         sparse: Memo entries with other numbers.
         persistent: Turns a persistent id into a value.
-        framed: Whether a FRAME is open.
-        base: Offset of ``data`` in its record, for messages.
+        frame_end: Where the open FRAME ends; 0 where none is open.
+        base: Offset of ``data`` in its record.
+        source: The file more bytes come from, where ``data`` is only a part.
         pause: Says of an object just built whether raw bytes follow it (joblib).
     """
 
@@ -52,14 +55,14 @@ class Machine:
         "below",
         "charged",
         "data",
-        "framed",
+        "frame_end",
         "limit",
         "memo",
-        "more",
         "pause",
         "persistent",
         "reading",
         "record",
+        "source",
         "sparse",
         "stack",
         "table",
@@ -73,14 +76,16 @@ class Machine:
         *,
         record: str,
         persistent: Callable[[Any], Any] | None = None,
+        source: SourceFile | None = None,
+        base: int = 0,
         limit: int | None = None,
-        more: Callable[[int], bytes] | None = None,
     ) -> None:
         from convcore.archive.pickles.opcodes import TABLE
 
         self.data = data
         self.limit = len(data) if limit is None else limit
-        self.more = more
+        self.source = source
+        self.base = base
         self.reading = reading
         self.record = record
         self.persistent = persistent
@@ -89,9 +94,8 @@ class Machine:
         self.memo: list[Any] = []
         self.sparse: dict[int, Any] = {}
         self.charged = 0
-        self.framed = False
+        self.frame_end = 0
         self.text_ids = False
-        self.base = 0
         self.pause: Callable[[Opaque], bool] | None = None
         self.table: list[Handler] = TABLE
 
@@ -140,14 +144,23 @@ class Machine:
             wanted = error.args[0]
         elif pos + 9 <= have:  # all arguments but text were there: the stack was too short
             raise self.fault(pos, "takes more values than the stack holds") from error
-        if wanted > self.limit or self.more is None:
-            raise self.fault(pos, f"the pickle is cut short at offset {self.limit}") from error
+        if wanted > self.limit or self.source is None:
+            raise self.fault(
+                pos, f"the pickle is cut short at offset {self.base + self.limit}"
+            ) from error
         if wanted > self.reading.budgets.pickle_bytes:
             most = self.reading.budgets.pickle_bytes >> 20
             raise self.fault(pos, f"the pickle is larger than {most} MiB") from error
-        self.data += self.more(
-            min(max(wanted, 4 * have), self.limit, self.reading.budgets.pickle_bytes)
-        )
+        wanted = min(max(wanted, 4 * have), self.limit, self.reading.budgets.pickle_bytes)
+        self.data += self.source.read(self.base + have, wanted - have)
+
+    def resume(self, base: int) -> None:
+        """Go on with the bytes of the file from ``base`` on, after raw bytes were passed over."""
+        if self.source is None:
+            raise Malformed("raw bytes follow an object where there can be none")
+        self.base, self.frame_end = base, 0
+        self.limit = self.source.size - base
+        self.data = self.source.read(base, min(self.limit, WINDOW))
 
     def fault(self, pos: int, what: str | Malformed) -> Exception:
         """The error for the opcode at ``pos``; an alarm met before it weighs more."""

@@ -60,7 +60,12 @@ class NumpyType:
 
 
 def _type(reading: Reading, args: tuple[Any, ...]) -> NumpyType:
-    if not 1 <= len(args) <= 3 or type(args[0]) is not str or len(args[0]) > 100:
+    if (
+        not 1 <= len(args) <= 3
+        or type(args[0]) is not str
+        or len(args[0]) > 100
+        or not args[0].isprintable()
+    ):
         raise Malformed("a numpy.dtype is not named by text")
     reading.charged += 150
     return NumpyType(args[0].lstrip("<>|="), args[0][0] if args[0][:1] in ("<", ">") else "<")

@@ -87,6 +87,8 @@ def _build(machine: Machine, pos: int) -> int:
         _record_state(target, state)
         machine.charged += 250
         if machine.pause is not None and machine.pause(target):
+            if machine.frame_end not in (0, pos):
+                raise Malformed("raw bytes begin inside a FRAME")
             raise Paused(pos)
     elif type(target) is OrderedDict:
         # torch keeps the version of each module beside a state dict.
@@ -95,7 +97,7 @@ def _build(machine: Machine, pos: int) -> int:
     elif type(target) is NumpyType:
         build_type(target, state)
     elif type(target) is LazyTensor and target.numpy_array:
-        _replace(machine, target, build_array(machine.reading, target, state))
+        replace(machine, target, build_array(machine.reading, target, state))
     elif type(target) is LazyTensor:
         build_tensor(machine.reading, target, state)
     else:
@@ -113,17 +115,19 @@ def _record_state(target: Opaque, state: Any) -> None:
         target.content["state"] = state
 
 
-def _replace(machine: Machine, old: LazyTensor, new: Any) -> None:
+def replace(machine: Machine, old: Any, new: Any) -> None:
     """Put an object array's opaque stand-in where the pickle has its half-made array already."""
     if new is old:
         return
     machine.stack[-1] = new
     memo = machine.memo
-    machine.charged += 64 * len(memo)
     for index in range(len(memo) - 1, -1, -1):
         if memo[index] is old:
             memo[index] = new
-            return
+            break
+    else:
+        index = 0
+    machine.charged += 8 * (len(memo) - index)
 
 
 def _binpersid(machine: Machine, pos: int) -> int:

@@ -151,7 +151,7 @@ class Reading:
             raise Malformed(f"holds more than {self.budgets.opcodes} pickle opcodes")
         if self.charged > self.budgets.object_bytes:
             raise Malformed(
-                f"makes objects of more than {self.budgets.object_bytes >> 20} MiB besides its tensors"
+                f"makes more than {self.budgets.object_bytes >> 20} MiB of objects, tensors aside"
             )
 
     def check_key(self, key: Any) -> Any:

@@ -99,7 +99,7 @@ def _text(machine: Machine, pos: int, length: int) -> int:
         machine.need(pos, length)
     data = machine.data[pos:end]
     if length < 256:
-        machine.charged += 60 + 4 * length
+        machine.charged += 60 + length if data.isascii() else 80 + 4 * length
     else:
         _charge(machine, data)
     machine.stack.append(str(data, "utf-8", "surrogatepass"))

@@ -145,13 +145,15 @@ def _proto(machine: Machine, pos: int) -> int:
 def _frame(machine: Machine, pos: int) -> int:
     (length,) = unpack_from("<Q", machine.data, pos)
     start = pos + 8
-    if machine.framed:
+    if machine.frame_end:
         raise Malformed("a FRAME begins inside another")
     if length > machine.limit - start:
         raise Malformed(f"a FRAME of {length} bytes reaches beyond the record")
-    machine.framed = True
+    if not length:
+        return start
+    machine.frame_end = start + length
     end = machine.run(start, start + length)
-    machine.framed = False
+    machine.frame_end = 0
     if end != start + length:
         raise Malformed("an argument crosses the end of its FRAME")
     return end

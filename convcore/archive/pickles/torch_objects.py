@@ -164,7 +164,7 @@ def _is_tensor(value: Any, what: str) -> LazyTensor:
 
 
 def _parameter(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
-    """``_rebuild_parameter(data, requires_grad, hooks[, state])`` and ``Parameter(data)`` of 0.1."""
+    """``_rebuild_parameter(data, requires_grad, hooks[, state])``, ``Parameter(data)`` of 0.1."""
     _arity(args, 1, 4, "a parameter")
     data = _is_tensor(args[0], "a parameter")
     wanted = args[1] if len(args) > 1 else True
