@@ -16,7 +16,7 @@ from convcore.model import Axis, Graph, LayoutMatch
 from convcore.names import legal_component
 from convcore.samples import draw, sizes_for
 from convcore.target import Output
-from convcore.weights import file_stem
+from convcore.weights import file_stem, local_names
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _TEMPLATE = _TEMPLATES / "inference_example.py.jinja"
@@ -81,22 +81,35 @@ def _networks(
 ) -> Iterable[Mapping[str, Any]]:
     """Describe every graph that one weight file and a class of ``nets.py`` can compute."""
     for graph in graphs:
-        if graph.call is None or len(graph.components) > 1 or match.layout.weights is not None:
+        if graph.call is None or len(graph.components) > 1:
             continue
         stem = file_stem(match, graph.components[0])
+        entry = _entry(match, graph.components[0])
         for file in (f"{stem}.pth", f"{stem}.safetensors"):
-            if file in files:
+            if file in files and entry is not None:
                 affine = attrs.asdict(graph.affine) if graph.affine else None
                 name, arguments = graph.call
                 yield {
                     "graph": graph.name,
                     "file": file,
+                    "entry": entry if file.endswith(".pth") else "",
                     "network": name,
                     "arguments": arguments,
                     "affine": affine,
                     **_described(graph),
                 }
                 break
+
+
+def _entry(match: LayoutMatch, component: str) -> str | None:
+    """Name the entry of a ``.pth`` file that is the whole state dict: '' for the file itself."""
+    if match.layout.weights is None:
+        return ""
+    tree, names = match.layout.weights(match, component), local_names(match, component)
+    if tree.keys() == names.keys():
+        return ""
+    whole = [k for k, v in tree.items() if isinstance(v, Mapping) and v.keys() == names.keys()]
+    return whole[0] if whole else None
 
 
 def _described(graph: Graph) -> dict[str, Any]:
