@@ -39,6 +39,10 @@ class ConvcoreError(Exception):
         }
 
 
+class PluginWarning(UserWarning):
+    """Something installed is at fault, or a run has to wait; work goes on without it."""
+
+
 class UsageError(ConvcoreError):
     """The command cannot be carried out as given: missing file, existing output, unknown name."""
 

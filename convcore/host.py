@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,11 @@ import attrs
 import pluggy
 
 from convcore import hookspecs
-from convcore.errors import PluginError, UsageError
+from convcore.entries import API_VERSION as API_VERSION
+from convcore.entries import GROUP, KINDS, Thing, describe, load
+from convcore.entries import Plugin as Plugin
+from convcore.errors import PluginError, PluginWarning, UsageError
+from convcore.guard import guarded
 from convcore.model import Layout, Source
 from convcore.names import nearest
 from convcore.target import Target
@@ -22,36 +24,7 @@ from convcore.target import Target
 if TYPE_CHECKING:
     from convcore.report import Report
 
-GROUP = "convcore.plugins"
-API_VERSION = 1
-SLOW_IMPORT_SECONDS = 0.5
-_KINDS: dict[str, type[Any]] = {"sources": Source, "layouts": Layout, "targets": Target}
-Thing = Source | Layout | Target
-
-
-@attrs.frozen
-class Plugin:
-    """One entry point, loaded or set aside.
-
-    Attributes:
-        name: Name of the entry point; what ``-p no:NAME`` takes.
-        value: What the entry point refers to.
-        distribution: The distribution that brings it, and its version.
-        version: Version of that distribution.
-        error: Why it was set aside, or None.
-        warnings: What is odd about it while it works (prints on import, imports slowly).
-        declared: Names it declares, by kind.
-        disabled: Whether the user switched it off.
-    """
-
-    name: str
-    value: str
-    distribution: str
-    version: str
-    error: str | None = None
-    warnings: tuple[str, ...] = ()
-    declared: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    disabled: bool = False
+LAYOUT_FILE = "--layout-file"
 
 
 @attrs.frozen
@@ -64,6 +37,9 @@ class Registry:
         targets: By name.
         plugins: All plugins found, the broken and the disabled ones too.
         conflicts: ``(kind, name)`` to the plugins that both declare it; neither is used.
+        manager: pluggy's, with the working plugins.
+        rivals: By kind, what bears a name that another plugin declared first.
+        owners: ``(kind, name)`` to the plugins that declare it.
     """
 
     sources: Mapping[str, Source]
@@ -72,6 +48,8 @@ class Registry:
     plugins: tuple[Plugin, ...] = ()
     conflicts: Mapping[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict)
     manager: pluggy.PluginManager | None = attrs.field(default=None, eq=False, repr=False)
+    rivals: Mapping[str, Sequence[Thing]] = attrs.field(factory=dict, eq=False, repr=False)
+    owners: Mapping[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, repr=False)
 
     def find(self, kind: str, name: str) -> Any:
         """Return the source, layout or target called ``name``.
@@ -91,14 +69,19 @@ class Registry:
             )
         return known[name]
 
+    def claimed(self, kind: str) -> Iterator[Any]:
+        """Yield everything declared of a kind, both claimants of a disputed name too."""
+        yield from getattr(self, kind).values()
+        yield from self.rivals.get(kind, ())
+
     def tell(self, report: Report) -> None:
         """Tell every plugin of a finished conversion; its faults change nothing any more."""
         if self.manager is None:
             return
         for implementation in self.manager.hook.convcore_converted.get_hookimpls():
             try:
-                implementation.function(report=report)
-            except Exception as error:
+                implementation.function(**dict.fromkeys(implementation.argnames, report))
+            except (Exception, SystemExit) as error:
                 warn(f"plugin {implementation.plugin_name} failed after the conversion: {error!r}")
 
 
@@ -112,135 +95,72 @@ def conflict(kind: str, name: str, plugins: Iterable[str]) -> PluginError:
 
 
 def warn(sentence: str) -> None:
-    """Say something on stderr once, without disturbing what is on stdout."""
-    import click
-
-    from convcore.escape import printable
-
-    click.echo(f"warning: {printable(sentence)}", err=True)
+    """Warn once, as Python does; the command line prints it on stderr."""
+    warnings.warn(sentence, PluginWarning, stacklevel=2)
 
 
 def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] = ()) -> Registry:
     """Load every entry point of ``convcore.plugins`` and join what is declared.
 
     Args:
-        disabled: Entry point names not to load, beside ``CONVCORE_DISABLE_PLUGINS``.
+        disabled: Plugins not to load, beside ``CONVCORE_DISABLE_PLUGINS``: names of entry points,
+            or of distributions.
         extra_layouts: Layouts the user declares without a plugin.
     """
-    off = {*disabled, *filter(None, os.environ.get("CONVCORE_DISABLE_PLUGINS", "").split(","))}
+    said = os.environ.get("CONVCORE_DISABLE_PLUGINS", "").split(",")
+    off = {*disabled, *(name.strip() for name in said if name.strip())}
     manager = pluggy.PluginManager("convcore")
     manager.add_hookspecs(hookspecs)
     plugins: list[Plugin] = []
-    things: dict[str, dict[str, list[tuple[str, Thing]]]] = {kind: {} for kind in _KINDS}
+    things: dict[str, dict[str, list[tuple[str, Thing]]]] = {kind: {} for kind in KINDS}
     for layout in extra_layouts:
-        things["layouts"].setdefault(layout.name, []).append(("--layout-file", layout))
-    found = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
-    for entry in _once(found):
-        if entry.name in off:
-            plugins.append(_describe(entry, disabled=True))
+        owned = guarded(layout, LAYOUT_FILE)
+        things["layouts"].setdefault(layout.name, []).append((LAYOUT_FILE, owned))
+    entries = list(_once(entry_points(group=GROUP)))
+    for entry in entries:
+        described = describe(entry)
+        if off & {entry.name, described.distribution}:
+            plugins.append(attrs.evolve(described, disabled=True))
             continue
-        plugin, declared = _load(entry, manager)
+        alone = sum(other.name == entry.name for other in entries) == 1
+        plugin, declared = load(entry, manager, alone=alone)
         plugins.append(plugin)
         for kind, thing in declared:
-            things[kind].setdefault(thing.name, []).append((entry.name, thing))
-    joined: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
-    conflicts: dict[tuple[str, str], tuple[str, ...]] = {}
+            owner = entry.name if alone else plugin.distribution
+            things[kind].setdefault(thing.name, []).append((owner, thing))
+    return _joined(things, tuple(plugins), manager)
+
+
+def _joined(
+    things: Mapping[str, Mapping[str, list[tuple[str, Thing]]]],
+    plugins: tuple[Plugin, ...],
+    manager: pluggy.PluginManager,
+) -> Registry:
+    joined: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    rivals: dict[str, list[Thing]] = {kind: [] for kind in KINDS}
+    owners: dict[tuple[str, str], tuple[str, ...]] = {}
     for kind, claims in things.items():
         for name, claimants in claims.items():
             joined[kind][name] = claimants[0][1]
-            if len(claimants) > 1:
-                conflicts[kind, name] = tuple(plugin for plugin, _ in claimants)
+            rivals[kind] += [thing for _, thing in claimants[1:]]
+            owners[kind, name] = tuple(plugin for plugin, _ in claimants)
+    conflicts = {key: both for key, both in owners.items() if len(both) > 1}
     return Registry(
-        joined["sources"], joined["layouts"], joined["targets"], tuple(plugins), conflicts, manager
+        joined["sources"],
+        joined["layouts"],
+        joined["targets"],
+        plugins,
+        conflicts,
+        manager,
+        rivals,
+        owners,
     )
 
 
 def _once(entries: Iterable[EntryPoint]) -> Iterator[EntryPoint]:
     """An editable install can be found twice on one path; the same entry is one plugin."""
     seen = set()
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: (entry.name, entry.value)):
         if (entry.name, entry.value) not in seen:
             seen.add((entry.name, entry.value))
             yield entry
-
-
-def _load(
-    entry: EntryPoint, manager: pluggy.PluginManager
-) -> tuple[Plugin, list[tuple[str, Thing]]]:
-    printed = io.StringIO()
-    started = time.perf_counter()
-    try:
-        with contextlib.redirect_stdout(printed):
-            module = entry.load()
-            seconds = time.perf_counter() - started
-            _check(module)
-            manager.register(module, name=entry.name)
-            try:
-                declared = list(_declared(module))
-            except BaseException:
-                manager.unregister(module)
-                raise
-    except (Exception, SystemExit) as error:
-        reason = str(error) if isinstance(error, _SetAside) else f"{type(error).__name__}: {error}"
-        return _describe(entry, error=reason[:500]), []
-    names = {kind: tuple(t.name for k, t in declared if k == kind) for kind in _KINDS}
-    warnings = []
-    if printed.getvalue():
-        warnings.append("prints on import; what it printed is not shown")
-    if seconds > SLOW_IMPORT_SECONDS:
-        warnings.append(f"takes {seconds:.1f} s to import, which every command pays for")
-    return _describe(entry, warnings=tuple(warnings), declared=names), declared
-
-
-class _SetAside(Exception):
-    """A plugin that cannot be used, with the reason as text."""
-
-
-def _check(module: object) -> None:
-    api = getattr(module, "convcore_api", API_VERSION)
-    if api != API_VERSION:
-        raise _SetAside(
-            f"made for plugin interface {api!r}, this convcore has {API_VERSION}: "
-            "install a release of the plugin that fits"
-        )
-    known = {name for name in dir(hookspecs) if name.startswith("convcore_")}
-    for name in dir(module):
-        value = getattr(module, name, None)
-        if name.startswith("convcore_") and callable(value) and name not in known:
-            guess = nearest(name, known)
-            raise _SetAside(f"{name} is no hook of convcore{'; ' + guess[0] if guess else ''}")
-
-
-def _declared(module: object) -> Iterator[tuple[str, Thing]]:
-    for kind, expected in _KINDS.items():
-        hook = getattr(module, f"convcore_{kind}", None)
-        if hook is None:
-            continue
-        if not hasattr(hook, "convcore_impl"):
-            raise _SetAside(f"convcore_{kind} is not marked with convcore.hookimpl")
-        answer = hook()
-        if answer is None:
-            continue
-        if not isinstance(answer, Iterable):
-            raise _SetAside(
-                f"convcore_{kind} returned {type(answer).__name__}, "
-                f"not a list of {expected.__name__}"
-            )
-        for thing in answer:
-            if not isinstance(thing, expected):
-                raise _SetAside(
-                    f"convcore_{kind} gave a {type(thing).__name__} where a "
-                    f"{expected.__name__} belongs"
-                )
-            yield kind, thing
-
-
-def _describe(entry: EntryPoint, **facts: Any) -> Plugin:
-    distribution = entry.dist
-    return Plugin(
-        entry.name,
-        entry.value,
-        distribution.name if distribution else "unknown",
-        distribution.version if distribution else "",
-        **facts,
-    )

@@ -7,16 +7,80 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from convcore import manifest
-from convcore.archive import as_plain
+from convcore.archive import LazyTensor, as_plain
 from convcore.errors import ConvcoreError, LayoutError, PluginError
-from convcore.host import Registry
+from convcore.host import Registry, warn
 from convcore.match import candidates, match_layout, prefixes, unexplained
-from convcore.model import Checkpoint, LayoutMatch
+from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.read import read_checkpoint
 
 
-def inspect(
+@attrs.frozen
+class Inspection:
+    """What a checkpoint is; a ``LayoutMatch`` where its layout is known.
+
+    Attributes:
+        document: The JSON document that ``convcore inspect --json`` prints.
+        checkpoint: What was read; None for a folder of several runs.
+        match: The layout that explains it; None where there is none, or several runs.
+    """
+
+    document: Mapping[str, Any] = attrs.field(repr=False)
+    checkpoint: Checkpoint | None = None
+    match: LayoutMatch | None = attrs.field(default=None, repr=False)
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout, or None for an unknown model."""
+        return self.match.layout if self.match else None
+
+    @property
+    def states(self) -> Mapping[str, Mapping[str, LazyTensor]]:
+        """Component name to its tensors; of an unknown model, top-level prefix to tensors."""
+        if self.match is not None:
+            return self.match.states
+        tensors = self.checkpoint.tensors if self.checkpoint else {}
+        return {p: {n: tensors[n] for n in names} for p, names in prefixes(tensors).items()}
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """Configuration values, each with its origin."""
+        return self.match.settings if self.match else {}
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Sizes solved from the tensors."""
+        return self.match.sizes if self.match else {}
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Sentences: why this layout; or what comes nearest, and what speaks against it."""
+        return tuple(self.document.get("evidence", ()))
+
+    @property
+    def sidecars(self) -> Mapping[str, Path]:
+        """Output name to path of the files that belong to the checkpoint."""
+        return (self.match or self.checkpoint or Checkpoint(Path(), "", "", {})).sidecars
+
+    @property
+    def runs(self) -> tuple[Mapping[str, Any], ...]:
+        """One row per run of a folder that holds several; else none."""
+        return tuple(self.document.get("runs", ()))
+
+    def value(self, name: str) -> Any:
+        """Value of a setting; KeyError for a name the layout never set."""
+        return self.settings[name].value
+
+
+def inspect(path: Path, registry: Registry, **options: Any) -> dict[str, Any]:
+    """Say what a checkpoint is, as the document of ``look``; the options are the same."""
+    return dict(look(path, registry, **options).document)
+
+
+def look(
     path: Path,
     registry: Registry,
     *,
@@ -27,8 +91,8 @@ def inspect(
     allow_opaque_calls: bool = False,
     tensors: bool = False,
     deep: bool = False,
-) -> dict[str, Any]:
-    """Say what a checkpoint is; a folder of runs gives ``{"runs": […]}``.
+) -> Inspection:
+    """Look at a checkpoint; the document of a folder of runs is ``{"runs": […]}``.
 
     Args:
         path: File or folder.
@@ -45,9 +109,9 @@ def inspect(
         ConvcoreError: The file is no sound checkpoint. An unknown model is no error.
     """
     if path.is_dir() and layout is None and source is None:
-        runs = [run for each in registry.sources.values() if each.runs for run in each.runs(path)]
+        runs = _runs(path, registry)
         if len(runs) > 1:
-            return {"runs": [_run(run, path, registry) for run in sorted(set(runs))]}
+            return Inspection({"runs": [_run(run, path, registry) for run in runs]})
     checkpoint = read_checkpoint(
         path,
         registry,
@@ -55,6 +119,7 @@ def inspect(
         key=key,
         config=config,
         allow_opaque_calls=allow_opaque_calls,
+        lenient=True,
     )
     if deep:
         for tensor in checkpoint.tensors.values():
@@ -66,8 +131,20 @@ def inspect(
     except (LayoutError, PluginError) as error:
         if layout is not None:
             raise
-        return _describe(checkpoint, None, _why_not(checkpoint, registry, error), tensors)
-    return _describe(checkpoint, match, list(match.evidence), tensors)
+        why = _why_not(checkpoint, registry, error)
+        return Inspection(_describe(checkpoint, None, why, tensors), checkpoint)
+    described = _describe(checkpoint, match, list(match.evidence), tensors)
+    return Inspection(described, checkpoint, match)
+
+
+def _runs(folder: Path, registry: Registry) -> list[Path]:
+    found: set[Path] = set()
+    for source in registry.claimed("sources"):
+        try:
+            found.update(source.runs(folder) if source.runs else ())
+        except PluginError as error:
+            warn(f"the source {source.name} is left out: {error.what}")
+    return sorted(found)
 
 
 def _why_not(checkpoint: Checkpoint, registry: Registry, error: ConvcoreError) -> list[str]:
@@ -132,7 +209,7 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _run(run: Path, folder: Path, registry: Registry) -> dict[str, Any]:
-    from convcore.pipeline import sha256_of
+    from convcore.digests import sha256_of
 
     row: dict[str, Any] = {"path": str(run.relative_to(folder))}
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 
 from convcore.archive import as_mapping
-from convcore.errors import LayoutError
-from convcore.host import Registry, conflict
+from convcore.errors import ConvcoreError, LayoutError
+from convcore.host import Registry, conflict, warn
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
 from convcore.names import assigner, nearest
 from convcore.schema import Solution, solve
@@ -73,6 +73,7 @@ def match_layout(
     Raises:
         LayoutError: None explains it, several do equally well, keys are missing or misshapen, or
             the configuration contradicts itself.
+        PluginError: Two plugins declare the layout, or its own code is at fault.
         UsageError: ``name`` is unknown, or a ``config`` name is not one of the layout's options.
     """
     config = config or {}
@@ -80,9 +81,6 @@ def match_layout(
         candidate = consider(registry.find("layouts", name), checkpoint)
     else:
         candidate = _choose(checkpoint, registry)
-        chosen = ("layouts", candidate.layout.name)
-        if chosen in registry.conflicts:
-            raise conflict(*chosen, registry.conflicts[chosen])
     if not candidate.complete:
         raise incomplete(candidate, checkpoint)
     return configure(assemble(candidate, checkpoint), config)
@@ -109,11 +107,15 @@ def consider(layout: Layout, checkpoint: Checkpoint) -> Candidate:
 
 def candidates(checkpoint: Checkpoint, registry: Registry) -> tuple[Candidate, ...]:
     """Hold every layout that may be chosen by itself against the checkpoint; best first."""
-    held = [
-        consider(layout, checkpoint)
-        for layout in registry.layouts.values()
-        if layout.automatic and checkpoint.tensors
-    ]
+    held = []
+    for layout in registry.claimed("layouts"):
+        if not layout.automatic or not checkpoint.tensors:
+            continue
+        try:
+            held.append(consider(layout, checkpoint))
+        except ConvcoreError as error:
+            # One layout that cannot judge a checkpoint must not keep the others from doing so.
+            warn(f"the layout {layout.name} is left out: {error.what}")
     return tuple(sorted(held, key=lambda c: (not c.complete, -c.coverage, c.layout.name)))
 
 
@@ -123,6 +125,10 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
     if complete:
         fewest = min(candidate.unclaimed for candidate in complete)
         best = [candidate for candidate in complete if candidate.unclaimed == fewest]
+        # Every key and shape held against a schema is more than prefixes that happen to fit.
+        best = [candidate for candidate in best if candidate.solution is not None] or best
+        for candidate in best:
+            _undisputed(candidate, registry)
         if len(best) == 1:
             return best[0]
         names = [candidate.layout.name for candidate in best]
@@ -133,12 +139,24 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
         )
     near = [candidate for candidate in held if candidate.near]
     if near:
+        _undisputed(near[0], registry)
         return near[0]
     raise LayoutError(
         f"no known layout explains the {len(checkpoint.tensors)} tensors of {checkpoint.path.name}",
         seen=unexplained(checkpoint, held),
         remedy="take it whole with --layout plain, or split it with --component NAME=KEY_PREFIX",
     )
+
+
+def _undisputed(candidate: Candidate, registry: Registry) -> None:
+    """Refuse a layout whose name two plugins claim.
+
+    Raises:
+        PluginError: They do; both are named.
+    """
+    chosen = ("layouts", candidate.layout.name)
+    if chosen in registry.conflicts:
+        raise conflict(*chosen, registry.conflicts[chosen])
 
 
 def unexplained(checkpoint: Checkpoint, held: Iterable[Candidate]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import attrs
 
 from convcore import ledger, manifest
+from convcore.digests import Digests, sha256_of
 from convcore.errors import SourceError, UsageError, VerificationError
 from convcore.host import Registry
 from convcore.match import match_layout, settle_split
@@ -22,9 +22,7 @@ from convcore.read import read_checkpoint
 from convcore.report import Report, WrittenFile
 from convcore.staging import Staging, exists, resolve, staged
 from convcore.target import Check, Choice, Target, VerifyLevel, Workspace
-from convcore.weights import create
-
-_PIECE = 1 << 20
+from convcore.weights import PIECE, create
 
 
 @attrs.frozen
@@ -76,6 +74,19 @@ class Request:
     dry_run: bool = False
     overwrite: bool = False
     add: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.overwrite and self.add:
+            raise UsageError("--overwrite and --add exclude each other", remedy="give one of them")
+        if self.components and self.splits:
+            raise UsageError(
+                "--component NAME and --component NAME=KEY_PREFIX exclude each other",
+                remedy="select components of a known layout, or split by prefixes",
+            )
+        if self.splits and self.layout:
+            raise UsageError(
+                "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"
+            )
 
 
 Progress = Callable[[str, int, int], None]
@@ -166,11 +177,12 @@ def _fill(
         told = attrs.evolve(desk, progress=functools.partial(progress, name))
         entries = ledger.complete(name, step.target.write(step.outputs, told), match, choice)
         rows += ledger.as_rows(entries, match.checkpoint.renamed)
-    # Only now, because a graph is proved against the weight files written beside it.
-    for step in plan.steps:
-        if step.target.verify is not None and choice.verify != "none":
-            progress(f"verifying {step.target.name}", 0, 0)
-            checks += step.target.verify(step.outputs, desk)
+    with Digests(staging.folder) as digests:
+        # Only now, because a graph is proved against the weight files written beside it.
+        for step in plan.steps:
+            if step.target.verify is not None and choice.verify != "none":
+                progress(f"verifying {step.target.name}", 0, 0)
+                checks += step.target.verify(step.outputs, desk)
     _refuse_failed(checks)
     _write_documents(request, plan, staging.folder, [file.path for file in kept])
     _unchanged(match)
@@ -180,7 +192,7 @@ def _fill(
         for path in (output.path, *output.also)
     }
     by_path |= {file.path: (file.component, file.target) for file in kept if file.target}
-    files = tuple(_hash_all(staging.folder, by_path, progress))
+    files = tuple(_written(staging.folder, by_path, digests))
     content = manifest.build(
         match,
         nbytes=_size(match.checkpoint.path),
@@ -282,27 +294,13 @@ def _unchanged(match: LayoutMatch) -> None:
         file.check_unchanged()
 
 
-def _hash_all(
-    folder: Path, by_path: Mapping[str, tuple[str | None, str | None]], progress: Progress
+def _written(
+    folder: Path, by_path: Mapping[str, tuple[str | None, str | None]], digests: Digests
 ) -> Iterator[WrittenFile]:
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    for index, path in enumerate(paths):
+    for path in sorted(folder.iterdir()):
         component, target = by_path.get(path.name, (None, None))
-        progress("hashing", index, len(paths))
-        yield WrittenFile(path.name, component, target, path.stat().st_size, sha256_of(path) or "")
-
-
-def sha256_of(path: Path) -> str | None:
-    """SHA-256 of a file in hexadecimal; None for a folder."""
-    if path.is_dir():
-        return None
-    digest = hashlib.sha256()
-    piece = bytearray(_PIECE)
-    view = memoryview(piece)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(piece):
-            digest.update(view[:count])
-    return digest.hexdigest()
+        size = path.stat().st_size
+        yield WrittenFile(path.name, component, target, size, digests.of(path))
 
 
 def _size(path: Path) -> int:
@@ -315,7 +313,7 @@ def _copy(source: Path, destination: Path) -> None:
     with source.open("rb") as file:
         descriptor = create(destination)
         with os.fdopen(descriptor, "wb") as copy:
-            shutil.copyfileobj(file, copy, _PIECE)
+            shutil.copyfileobj(file, copy, PIECE)
 
 
 def _write(path: Path, data: bytes) -> None:

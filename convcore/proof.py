@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convcore import manifest
+from convcore.digests import sha256_of
 from convcore.host import Registry
-from convcore.pipeline import sha256_of
 from convcore.reopen import reopen
 from convcore.target import Check
 

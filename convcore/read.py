@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 
 from convcore.archive import open_archive
-from convcore.errors import SourceError, UsageError
-from convcore.host import Registry, conflict
+from convcore.errors import PluginError, SourceError, UsageError
+from convcore.host import Registry, conflict, warn
 from convcore.model import Checkpoint, Input, Source
 
 
@@ -22,6 +22,7 @@ def read_checkpoint(
     key: str | None = None,
     config: Mapping[str, str] | None = None,
     allow_opaque_calls: bool = False,
+    lenient: bool = False,
 ) -> Checkpoint:
     """Read a file or a folder with the one source that claims it.
 
@@ -32,8 +33,11 @@ def read_checkpoint(
         key: ``--key``: where in the file the state dict lies.
         config: ``--config`` values, for sources that take some.
         allow_opaque_calls: Read files that name code-running callables too; nothing is run.
+        lenient: Where two plugins declare the source, say so in the evidence and read on, as
+            ``inspect`` does.
 
     Raises:
+        PluginError: Two plugins declare the source, or the one named is at fault.
         UsageError: There is nothing at ``path``, or ``source`` is unknown.
         SourceError: Nobody, or more than one, claims it; or it is damaged or unsafe.
     """
@@ -43,22 +47,47 @@ def read_checkpoint(
     for each in asked:
         if any(each.name in claimant.refines for claimant, _ in claims):
             continue
-        checkpoint = each.read(given)
+        try:
+            checkpoint = each.read(given)
+        except PluginError as error:
+            if source:
+                raise
+            # A source that fails where it should answer must not keep the others from reading.
+            warn(f"the source {each.name} is left out: {error.what}")
+            continue
         if checkpoint is not None:
             claims.append((each, checkpoint))
+    return _settled(claims, given, asked, registry, lenient=lenient)
+
+
+def _settled(
+    claims: list[tuple[Source, Checkpoint]],
+    given: Input,
+    asked: list[Source],
+    registry: Registry,
+    *,
+    lenient: bool,
+) -> Checkpoint:
     if not claims:
         raise _unclaimed(given, asked)
-    if len(claims) > 1:
-        names = [claimant.name for claimant, _ in claims]
+    disputes = {
+        each.name: conflict("sources", each.name, registry.conflicts["sources", each.name])
+        for each, _ in claims
+        if ("sources", each.name) in registry.conflicts
+    }
+    for dispute in disputes.values():
+        if not lenient:
+            raise dispute
+    names = list(dict.fromkeys(claimant.name for claimant, _ in claims))
+    if len(names) > 1:
         raise SourceError(
-            f"{len(claims)} sources claim {path.name}: {', '.join(names)}",
+            f"{len(names)} sources claim {given.path.name}: {', '.join(names)}",
             seen=[f"{each.name}: {'; '.join(found.evidence)}" for each, found in claims],
             remedy=f"name one of them, for example --source {names[0]}",
         )
-    winner, checkpoint = claims[0]
-    if ("sources", winner.name) in registry.conflicts:
-        raise conflict("sources", winner.name, registry.conflicts["sources", winner.name])
-    return checkpoint
+    checkpoint = claims[0][1]
+    said = tuple(dispute.what for dispute in disputes.values())
+    return attrs.evolve(checkpoint, evidence=(*checkpoint.evidence, *said))
 
 
 def open_input(
@@ -88,8 +117,9 @@ def _sharded(folder: Path) -> bool:
 
 def _general_last(registry: Registry) -> list[Source]:
     """Order sources so that a special case is asked before what it refines."""
-    refined = {name for source in registry.sources.values() for name in source.refines}
-    return sorted(registry.sources.values(), key=lambda s: (s.name in refined, s.name))
+    sources = list(registry.claimed("sources"))
+    refined = {name for source in sources for name in source.refines}
+    return sorted(sources, key=lambda source: (source.name in refined, source.name))
 
 
 def _unclaimed(given: Input, asked: list[Source]) -> SourceError:

@@ -20,6 +20,7 @@ from types import FrameType
 
 import attrs
 
+from convcore.digests import flush
 from convcore.errors import TargetError, UsageError
 
 _RESERVE = 16 << 20
@@ -50,8 +51,8 @@ class Staging:
     def publish(self) -> None:
         """Flush everything and put the folder in the output's place, in one step."""
         for path in self.folder.iterdir():
-            _flush(path)
-        _flush(self.folder)
+            flush(path)
+        flush(self.folder)
         self.folder.chmod(0o777 & ~_umask())
         if _occupied(self.output):
             _exchange(self.folder, self.output)
@@ -59,7 +60,7 @@ class Staging:
             with contextlib.suppress(FileNotFoundError):
                 self.output.rmdir()  # an empty folder may stand there
             self.folder.rename(self.output)
-        _flush(self.output.parent)
+        flush(self.output.parent)
 
     def require(self, nbytes: int) -> None:
         """Refuse before the first byte when the disk cannot hold what is planned.
@@ -249,14 +250,6 @@ def _exchange(new: Path, old: Path) -> None:
         old.rename(aside)
         new.rename(old)
         aside.rename(new)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _umask() -> int:

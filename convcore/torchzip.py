@@ -7,6 +7,7 @@ ZIP and ZIP64, and CPython's Lib/pickletools.py for the opcodes.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -19,48 +20,41 @@ import attrs
 
 from convcore.archive import LazyTensor
 from convcore.dtypes import BY_NAME
-from convcore.weights import Placement, copy, create, prove
+from convcore.weights import PIECE, copy, create
 
 _ROOT = "archive"
 _ALIGNMENT = 64
 _MAX32 = 0xFFFFFFFF
 _MAX16 = 0xFFFF
 _PADDING_FIELD = 0x4246  # the field torch pads with
+_CRC_FIELD = 14  # where a local header keeps the CRC-32
 
 
-def write(path: Path, tree: Any) -> list[Placement]:
+def write(path: Path, tree: Any) -> None:
     """Write a tree of plain values and tensors as a torch file, tensors copied from their source.
 
     Args:
         path: A file that does not exist yet.
         tree: Mappings, lists, plain values, and ``LazyTensor``; tensors that show the same
-            elements share one storage in the file.
-
-    Returns:
-        Where each tensor's bytes lie, by dotted path; proved equal to the source already.
+            elements share one storage in the file. ``weights.prove`` compares what was written.
 
     Raises:
-        VerificationError: A byte on disk differs from its source.
+        VerificationError: The source gave fewer bytes than it should.
         OSError: The disk failed.
     """
     pickle = _Pickle()
-    pickle.value(tree, "")
+    pickle.value(tree)
     descriptor = create(path)
     try:
         archive = _Zip(descriptor)
         archive.record("data.pkl", b"\x80\x02" + bytes(pickle.out) + b".")
         archive.record("byteorder", b"little")
-        stored = [archive.tensor(f"data/{i}", *item) for i, item in enumerate(pickle.storages)]
+        for index, tensor in enumerate(pickle.storages):
+            archive.tensor(f"data/{index}", tensor)
         archive.record("version", b"3\n")
-        # The CRC of a view is known only once it is read back; its headers are completed then.
-        prove(path, stored, lambda placement, crc: archive.complete(placement.position, crc))
         archive.close()
     finally:
         os.close(descriptor)
-    places = {id(tensor): place for (_, tensor), place in zip(pickle.storages, stored, strict=True)}
-    return [
-        Placement(key, tensor, places[id(first)].position) for key, tensor, first in pickle.tensors
-    ]
 
 
 class _Pickle:
@@ -68,16 +62,15 @@ class _Pickle:
 
     def __init__(self) -> None:
         self.out = bytearray()
-        self.storages: list[tuple[str, LazyTensor]] = []
-        self.tensors: list[tuple[str, LazyTensor, LazyTensor]] = []
+        self.storages: list[LazyTensor] = []
         self._by_identity: dict[object, int] = {}
 
-    def value(self, value: Any, path: str) -> None:
+    def value(self, value: Any) -> None:
         out = self.out
         if value is None or value is True or value is False:
             out += {None: b"N", True: b"\x88", False: b"\x89"}[value]
         elif isinstance(value, LazyTensor):
-            self._tensor(value, path)
+            self._tensor(value)
         elif isinstance(value, str):
             text = value.encode("utf-8", "surrogatepass")
             out += b"X" + struct.pack("<I", len(text)) + text
@@ -89,16 +82,16 @@ class _Pickle:
             out += b"ccollections\nOrderedDict\n)R" if isinstance(value, OrderedDict) else b"}"
             out += b"("
             for key, item in value.items():
-                self.value(key, path)
-                self.value(item, f"{path}.{key}" if path else str(key))
+                self.value(key)
+                self.value(item)
             out += b"u"
         elif isinstance(value, list | tuple):
             out += b"(" if isinstance(value, tuple) else b"]("
-            for index, item in enumerate(value):
-                self.value(item, f"{path}.{index}" if path else str(index))
+            for item in value:
+                self.value(item)
             out += b"t" if isinstance(value, tuple) else b"e"
         else:
-            raise TypeError(f"{path}: a {type(value).__name__} is no plain value")
+            raise TypeError(f"a {type(value).__name__} is no plain value")
 
     def _int(self, value: int) -> None:
         if -(1 << 31) <= value < 1 << 31:
@@ -107,35 +100,34 @@ class _Pickle:
             digits = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
             self.out += b"\x8a" + bytes([len(digits)]) + digits
 
-    def _tensor(self, tensor: LazyTensor, path: str) -> None:
+    def _tensor(self, tensor: LazyTensor) -> None:
         dtype = BY_NAME[tensor.dtype]
         identity = tensor.identity if tensor.nbytes else object()
         index = self._by_identity.setdefault(identity, len(self.storages))
         if index == len(self.storages):
-            self.storages.append((path, tensor))
-        self.tensors.append((path, tensor, self.storages[index][1]))
+            self.storages.append(tensor)
         count = tensor.nbytes // dtype.itemsize
         untyped = dtype.storage is None
         if tensor.parameter:  # a module takes nothing less where it holds a parameter
             self.out += b"ctorch._utils\n_rebuild_parameter\n("
         function = b"_rebuild_tensor_v3" if untyped else b"_rebuild_tensor_v2"
         self.out += b"ctorch._utils\n" + function + b"\n(("
-        self.value("storage", path)
+        self.value("storage")
         storage = "storage\nUntypedStorage" if untyped else f"\n{dtype.storage}"
         self.out += f"ctorch{'.' if untyped else ''}{storage}\n".encode()
-        self.value(str(index), path)
-        self.value("cpu", path)
+        self.value(str(index))
+        self.value("cpu")
         self._int(tensor.nbytes if untyped else count)
         self.out += b"tQ"
         self._int(0)
-        self.value(tensor.shape, path)
-        self.value(_strides(tensor.shape), path)
+        self.value(tensor.shape)
+        self.value(_strides(tensor.shape))
         self.out += b"\x89ccollections\nOrderedDict\n)R"
         if untyped:
             self.out += f"ctorch\n{tensor.dtype}\n".encode()
         self.out += b"tR"
         if tensor.parameter:
-            self.value(tensor.requires_grad, path)
+            self.value(tensor.requires_grad)
             self.out += b"ccollections\nOrderedDict\n)RtR"
 
 
@@ -147,7 +139,7 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-@attrs.define
+@attrs.frozen
 class _Record:
     name: bytes
     offset: int
@@ -161,21 +153,21 @@ class _Zip:
     def __init__(self, descriptor: int) -> None:
         self._file = descriptor
         self._records: list[_Record] = []
-        self._by_position: dict[int, _Record] = {}
 
     def record(self, name: str, data: bytes) -> None:
         self._begin(name, len(data), zlib.crc32(data))
         _write(self._file, data)
 
-    def tensor(self, name: str, key: str, tensor: LazyTensor) -> Placement:
-        position = self._begin(name, tensor.nbytes, 0)
+    def tensor(self, name: str, tensor: LazyTensor) -> None:
+        # Where the source's CRC-32 covers just these bytes, it need not be computed again.
+        known = tensor.storage.crc if tensor.covers_storage else None
+        start = self._begin(name, tensor.nbytes, known or 0)
         copy(tensor, self._file)
-        return Placement(key, tensor, position)
-
-    def complete(self, position: int, crc: int) -> None:
-        record = self._by_position[position]
-        record.crc = crc
-        os.pwrite(self._file, struct.pack("<I", crc), record.offset + 14)
+        if known is None:
+            record = self._records[-1]
+            crc = _crc(self._file, start, tensor.nbytes)
+            self._records[-1] = attrs.evolve(record, crc=crc)
+            os.pwrite(self._file, struct.pack("<I", crc), record.offset + _CRC_FIELD)
 
     def close(self) -> None:
         start = os.lseek(self._file, 0, os.SEEK_CUR)
@@ -195,8 +187,18 @@ class _Zip:
         header = struct.pack("<4s5H3I2H", b"PK\3\4", version, 0, 0, 0, 0, crc, shown, shown, *names)
         _write(self._file, header + record.name + extra)
         self._records.append(record)
-        self._by_position[start + padding] = record
         return start + padding
+
+
+def _crc(descriptor: int, position: int, length: int) -> int:
+    crc, end = 0, position + length
+    while position < end:
+        piece = os.pread(descriptor, min(PIECE, end - position), position)
+        if not piece:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        crc = zlib.crc32(piece, crc)
+        position += len(piece)
+    return crc
 
 
 def _central(record: _Record) -> bytes:

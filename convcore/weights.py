@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import attrs
-
-from convcore.archive import LazyTensor
+from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.errors import SourceError, VerificationError
 from convcore.model import LayoutMatch
 from convcore.names import shared_prefix
 from convcore.target import Check
 
-PIECE = 8 << 20
+# Large enough that calls do not count, small enough that both copies stay in the cache.
+PIECE = 1 << 20
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@attrs.frozen
-class Placement:
-    """A tensor and where its bytes lie in a written file."""
-
-    key: str
-    tensor: LazyTensor
-    position: int
 
 
 def create(path: Path) -> int:
@@ -90,39 +79,35 @@ def copy(tensor: LazyTensor, descriptor: int) -> int:
     return written
 
 
-def prove(
-    path: Path,
-    placements: Iterable[Placement],
-    note: Callable[[Placement, int], None] = lambda placement, crc: None,
-) -> Check:
-    """Re-read a written file and compare every byte of every tensor with its source.
+def prove(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
+    """Open a written file as any reader would, and compare every byte with its source.
 
     Args:
         path: The file.
-        placements: What lies where.
-        note: Told each tensor's CRC-32, once it is known to be right.
+        expected: Key in the file to the tensor it was copied from; no more and no less.
 
     Raises:
-        VerificationError: A byte differs.
+        VerificationError: A key, type, shape or byte differs.
+        SourceError: The source's own CRC-32 does not fit its bytes.
     """
-    count = nbytes = 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for placement in placements:
-            position, crc = placement.position, 0
-            for piece in placement.tensor.chunks(PIECE):
-                there = os.pread(descriptor, len(piece), position)
-                if there != piece:
-                    raise VerificationError(
-                        f"{path.name}: {placement.key} differs from its source "
-                        f"near byte {position}",
-                        remedy="run again; the disk or the input changed while it was written",
-                    )
-                crc = zlib.crc32(there, crc)
-                position += len(there)
-            note(placement, crc)
-            count += 1
-            nbytes += position - placement.position
-    finally:
-        os.close(descriptor)
-    return Check(path.name, "bytes equal to source", True, {"tensors": count, "bytes": nbytes})
+    found = dict(walk_tensors(open_archive(path).tree))
+    if found.keys() != expected.keys():
+        raise _differs(path, sorted(found.keys() ^ expected.keys())[0], "a key too many or too few")
+    for key, tensor in expected.items():
+        if found[key].spec != tensor.spec:
+            raise _differs(path, key, f"{found[key].spec} in place of {tensor.spec}")
+        written = found[key].chunks(PIECE)
+        for there, here in zip(written, tensor.chunks(PIECE, check=True), strict=True):
+            if there != here:
+                raise _differs(path, key, "other bytes than its source")
+    nbytes = sum(tensor.nbytes for tensor in expected.values())
+    return Check(
+        path.name, "bytes equal to source", True, {"tensors": len(expected), "bytes": nbytes}
+    )
+
+
+def _differs(path: Path, key: str, how: str) -> VerificationError:
+    return VerificationError(
+        f"{path.name} is not what was to be written: {key} has {how}",
+        remedy="run again; the disk or the input changed while it was written",
+    )

@@ -7,13 +7,15 @@ import importlib
 import json
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from convcore import __version__
-from convcore.errors import ConvcoreError, UsageError
+from convcore.errors import ConvcoreError, PluginError, PluginWarning, UsageError
 
 # One module per command, imported only when that command is asked for.
 _COMMANDS = {
@@ -88,7 +90,7 @@ def run() -> None:
 def _code(arguments: list[str]) -> int:
     from convcore.staging import Interrupted, interruptible
 
-    with _streams():
+    with _streams(), _warnings():
         try:
             with interruptible():
                 main.main(arguments, prog_name="convcore", standalone_mode=False)
@@ -138,11 +140,38 @@ def _streams() -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def _warnings() -> Iterator[None]:
+    """Print the engine's warnings as sentences, each once; leave all others as Python has them."""
+    from convcore.escape import printable
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, PluginWarning):
+                shown(message, category, *where)
+                return
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"warning: {printable(str(message), 700)}\n")
+
+        warnings.simplefilter("default", PluginWarning)
+        warnings.showwarning = show
+        yield
+
+
 def _explain(error: ConvcoreError, arguments: list[str]) -> int:
     """Print an error once: for people on stderr, as one JSON document on stdout."""
     from convcore.escape import printable
 
     with contextlib.suppress(OSError, ValueError):
+        if (
+            isinstance(error, PluginError)
+            and error.__cause__
+            and {"-v", "--verbose"} & {*arguments}
+        ):
+            # For the plugin's author: where in their code it happened.
+            traceback.print_exception(error.__cause__)
         if "--json" in arguments:
             sys.stdout.write(f"{json.dumps({'error': error.as_dict()})}\n")
             sys.stdout.flush()

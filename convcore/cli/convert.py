@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from convcore.cli import Session, options
-from convcore.errors import UsageError
 
 
 @click.command("convert")
@@ -50,19 +49,8 @@ def command(
     from convcore.host import load_registry
     from convcore.pipeline import Request, convert
 
-    if given["overwrite"] and given["add"]:
-        raise UsageError("--overwrite and --add exclude each other", remedy="give one of them")
     names = [text for text in given["components"] if "=" not in text]
     splits = options.pairs([t for t in given["components"] if "=" in t], "--component")
-    if names and splits:
-        raise UsageError(
-            "--component NAME and --component NAME=KEY_PREFIX exclude each other",
-            remedy="select components of a known layout, or split by prefixes",
-        )
-    if splits and given["layout"]:
-        raise UsageError(
-            "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"
-        )
     request = Request(
         checkpoint,
         output,

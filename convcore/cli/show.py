@@ -82,7 +82,7 @@ def _console() -> Console:
 
     console = Console(soft_wrap=False, highlight=False)
     if not console.is_terminal:
-        console.width = 160
+        console.width = 200
     return console
 
 
