@@ -1,1 +1,58 @@
-"""To be written."""
+"""ETM: a topic model of colour palettes and the texts that describe them.
+
+Source of every key name, shape and formula: github.com/ziran-ai/ColorRAG (MultiOmicsETM).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convcore.hookspecs import hookimpl
+from convcore.model import Layout, Source
+from convcore_etm.configuration import OPTIONS, configure
+from convcore_etm.files import documents, weights
+from convcore_etm.graphs import graphs
+from convcore_etm.source import NAME, read
+from convcore_etm.tensors import COMPONENTS, make_schema
+
+if TYPE_CHECKING:
+    from convcore_etm.runtime import CrossModal as CrossModal
+
+__all__ = ["CrossModal", "convcore_layouts", "convcore_sources"]
+_HERE = Path(__file__).parent
+
+
+@hookimpl
+def convcore_sources() -> list[Source]:
+    """Declare the folder of separate files, and the files themselves."""
+    summary = "an ETM folder of separate files, one of them, or its flat or wrapped model file"
+    return [Source(NAME, summary, read, {"state-dict"})]
+
+
+@hookimpl
+def convcore_layouts() -> list[Layout]:
+    """Declare the layout."""
+    return [
+        Layout(
+            "etm",
+            "topic model of colours and texts: two encoders, one decoder",
+            COMPONENTS,
+            make_schema,
+            configure,
+            graphs,
+            options=OPTIONS,
+            weights=weights,
+            documents=documents,
+            state_dict_file="best_model.pth",
+            nets=_HERE / "nets.py",
+        )
+    ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CrossModal":
+        from convcore_etm.runtime import CrossModal
+
+        return CrossModal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""Files that belong to an ETM model: topics of its training rows, vocabulary, vectorizer, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from convcore.archive import LazyTensor
+from convcore.bounded_json import read_json
+from convcore.errors import SourceError
+from convcore.model import Input
+from convcore_etm.vectorizer import check_vocabulary, read_vectorizer
+
+THETA = "best_theta.pt"
+VOCABULARY = "vocab.json"
+VECTORIZER = "tfidf_vectorizer.pkl"
+ARCHITECTURE = "model_architecture.json"
+
+
+@attrs.frozen
+class Sidecars:
+    """What was found.
+
+    Attributes:
+        paths: Output name to file.
+        hyper_parameters: What ``model_architecture.json`` says.
+        evidence: Where things were taken from, and why some were left.
+    """
+
+    paths: dict[str, Path] = attrs.field(factory=dict)
+    hyper_parameters: dict[str, Any] = attrs.field(factory=dict)
+    evidence: list[str] = attrs.field(factory=list)
+
+
+def find_sidecars(
+    given: Input, home: Path, prefix: str, tensors: Mapping[str, LazyTensor]
+) -> Sidecars:
+    """Look for the files that go with the weights of one folder.
+
+    Args:
+        given: Under whose rules files are opened.
+        home: The folder of the weights.
+        prefix: Of the weights' file names: ``best_``, ``epoch_4_`` or ''.
+        tensors: The weights, flat; files that contradict their sizes are left out.
+
+    Raises:
+        SourceError: One of the files is damaged or unsafe.
+    """
+    found = Sidecars()
+    architecture = home / ARCHITECTURE
+    if architecture.is_file():
+        stated = read_json(architecture)
+        if not isinstance(stated, dict):
+            raise SourceError(
+                f"{ARCHITECTURE} holds a {type(stated).__name__}, not an object of sizes",
+                remedy="write it anew, or move it away",
+            )
+        found.hyper_parameters.update(stated)
+    _find_theta(
+        given, home, prefix, _size(tensors, "alpha", "color_mean.bias", "text_mean.bias"), found
+    )
+    stated_words = found.hyper_parameters.get("text_dim")
+    words = _size(tensors, ("text_encoder.0.weight", 1), ("rho_text", 1), ("lambda_text", 1))
+    words = stated_words if words is None and isinstance(stated_words, int) else words
+    for name in (VOCABULARY, VECTORIZER):
+        _find_words(name, home, words, found)
+    return found
+
+
+def _size(tensors: Mapping[str, LazyTensor], *shown: str | tuple[str, int]) -> int | None:
+    """Return the size that the first tensor at hand shows; a name alone means its first axis."""
+    for each in shown:
+        name, axis = (each, 0) if isinstance(each, str) else each
+        shape = tensors[name].shape if name in tensors else ()
+        if axis < len(shape):
+            return shape[axis]
+    return None
+
+
+def _find_theta(given: Input, home: Path, prefix: str, topics: int | None, found: Sidecars) -> None:
+    # train_simple.py and train_complete.py leave the name of the best model's bare.
+    best = (THETA, "theta.pt")
+    last = prefix.startswith(("final_", "epoch_"))
+    for name in ("final_theta.pt",) if last else best:
+        path = home / name
+        if not path.is_file():
+            continue
+        theta = given.open(path).tree
+        if (
+            not isinstance(theta, LazyTensor)
+            or len(theta.shape) != 2
+            or (topics is not None and theta.shape[1] != topics)
+        ):
+            found.evidence.append(f"{name} is no matrix of {topics} topics: not taken")
+            continue
+        found.paths[THETA] = path
+        if name != THETA:
+            found.evidence.append(f"{THETA} is {name}, which was written with these weights")
+        return
+
+
+def _find_words(name: str, home: Path, words: int | None, found: Sidecars) -> None:
+    for folder in _places(home):
+        path = folder / name
+        if not path.is_file():
+            continue
+        count, odd = _count(path)
+        if words is not None and count not in (None, words):
+            found.evidence.append(
+                f"{name} in {folder.name}/ has {count} words, the model {words}: not taken"
+            )
+            continue
+        found.paths[name] = path
+        if folder != home:
+            found.evidence.append(f"{name} was taken from {folder.name}/, where training puts it")
+        found.evidence.extend(odd)
+        return
+
+
+def _places(home: Path) -> Iterator[Path]:
+    """Training writes both files into ``models`` below its own folder, wherever the weights go."""
+    yield home
+    yield home / "models"
+    yield home.absolute().parent / "models"
+
+
+def _count(path: Path) -> tuple[int | None, list[str]]:
+    """Return how many words a file knows, and what is to be said of it."""
+    if path.name == VOCABULARY:
+        return len(check_vocabulary(path, read_json(path))), []
+    vectorizer = read_vectorizer(path)
+    if vectorizer is None:
+        return None, [f"{path.name} holds no TfidfVectorizer: copied, and no idf.json written"]
+    odd = vectorizer.unsupported
+    said = f"{path.name} has settings that the runtime does not compute: {', '.join(odd)}"
+    return len(vectorizer.vocabulary), [said] if odd else []
