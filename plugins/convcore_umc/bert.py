@@ -94,17 +94,17 @@ def nearby(
         home: The folder that holds the file; it and the five above are looked into, each with its
             direct subfolders.
         sizes: What the tensors show.
-        run: Whether the file lies in a run folder. Elsewhere a folder above counts only if it is
-            called after a BERT or holds a vocabulary, because any model's is called config.json.
+        run: Whether the file lies in a run folder; elsewhere less counts as a BERT folder, because
+            any model's configuration is called config.json.
 
     Returns:
         The configurations that agree with every size, nearest first, and sentences on the others.
     """
     found, said = [], []
     for path in _candidates(home):
-        if not run and path.parent != home and not _bert_folder(path.parent):
-            continue
         try:
+            if path.parent != home and not _bert_folder(path.parent, run=run):
+                continue
             config = read_json(path, largest=_LARGEST)
         except (OSError, SourceError) as error:
             said.append(f"{_label(path)} is passed over: {error}")
@@ -165,8 +165,12 @@ def _candidates(home: Path) -> Iterator[Path]:
             continue
 
 
-def _bert_folder(folder: Path) -> bool:
-    return bool(_BERT_NAME.search(folder.name)) or (folder / "vocab.txt").is_file()
+def _bert_folder(folder: Path, *, run: bool) -> bool:
+    """Whether a folder holds a vocabulary, or only files and (outside of runs) BERT's name."""
+    if any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+        return True
+    named = run or _BERT_NAME.search(folder.name) is not None
+    return named and not any(each.is_dir() for each in folder.iterdir())
 
 
 def _facts(path: Path, config: Mapping[str, Any]) -> BertConfig:
