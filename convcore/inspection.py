@@ -13,7 +13,7 @@ from convcore import manifest
 from convcore.archive import LazyTensor, as_plain
 from convcore.errors import ConvcoreError, LayoutError, PluginError
 from convcore.host import Registry, warn
-from convcore.match import candidates, match_layout, prefixes, unexplained
+from convcore.match import match_layout, prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.read import read_checkpoint
 
@@ -131,7 +131,7 @@ def look(
     except (LayoutError, PluginError) as error:
         if layout is not None:
             raise
-        why = _why_not(checkpoint, registry, error)
+        why = [*checkpoint.evidence, error.what, *error.seen]
         return Inspection(_describe(checkpoint, None, why, tensors), checkpoint)
     described = _describe(checkpoint, match, list(match.evidence), tensors)
     return Inspection(described, checkpoint, match)
@@ -145,12 +145,6 @@ def _runs(folder: Path, registry: Registry) -> list[Path]:
         except PluginError as error:
             warn(f"the source {source.name} is left out: {error.what}")
     return sorted(found)
-
-
-def _why_not(checkpoint: Checkpoint, registry: Registry, error: ConvcoreError) -> list[str]:
-    said = [*checkpoint.evidence, error.what, *error.seen]
-    nearest = unexplained(checkpoint, candidates(checkpoint, registry))
-    return [*said, *(line for line in nearest if line not in said)]
 
 
 def _describe(

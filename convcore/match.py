@@ -96,7 +96,7 @@ def consider(layout: Layout, checkpoint: Checkpoint) -> Candidate:
     absent = tuple(p.name for p in layout.components if p.required and p.name not in states)
     solution = None
     coverage = 0.0 if absent else 1.0
-    if layout.schema is not None:
+    if layout.schema is not None and not absent:
         specs = {key: tensor.spec for key, tensor in checkpoint.tensors.items()}
         schema = layout.schema(specs)
         solution = solve(schema, specs)

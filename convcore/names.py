@@ -46,17 +46,18 @@ def assigner(patterns: Sequence[tuple[str, str]]) -> Callable[[str], str | None]
     prefixes = [(p, owner) for p, owner in patterns if p.endswith(".") and "*" not in p]
     globs = [(p, owner) for p, owner in patterns if "*" in p]
     by_length = sorted(prefixes, key=lambda pair: -len(pair[0]))
+    # One test in C rules out most keys of a foreign model before any loop starts.
+    any_prefix = tuple(prefix for prefix, _ in by_length)
     # A pattern comes from a layout, never from a checkpoint, so compiling it is safe.
     compiled = [(re.compile(fnmatch.translate(p.replace("[", "[[]"))), len(p), o) for p, o in globs]
 
     def assign(key: str) -> str | None:
         if key in exact:
             return exact[key]
-        best, length = None, -1
-        for prefix, owner in by_length:
-            if key.startswith(prefix):
-                best, length = owner, len(prefix)
-                break
+        best: str | None = None
+        length = -1
+        if key.startswith(any_prefix):
+            best, length = next((o, len(p)) for p, o in by_length if key.startswith(p))
         for pattern, size, owner in compiled:
             if size > length and pattern.match(key):
                 best, length = owner, size
