@@ -33,8 +33,8 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
     Args:
         match: What was converted; its layout may bring a template, which is given ``layout``,
             ``version``, ``graphs`` (of the ONNX files), ``networks`` (of the weight files),
-            ``files`` (weight files), ``settings``, ``nets`` (source) and the filter
-            ``literal``.
+            ``files`` (weight files), ``settings``, ``nets`` (source), ``embed`` (source of a
+            module beside the template, by file name) and the filter ``literal``.
         outputs: Files this run writes.
         kept: Files that lie in the folder already.
     """
@@ -51,11 +51,11 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
         autoescape=False,  # Python is written, not HTML; see ``literal``
     )
     environment.filters["literal"] = literal
-    source = (match.layout.example or _TEMPLATE).read_text(encoding="utf-8")
+    template = match.layout.example or _TEMPLATE
     weights = sorted(path for path in paths if path.endswith((".pth", ".safetensors")))
     exported = [graph for graph in graphs if f"{graph.name}.onnx" in paths]
     networks = [] if exported else list(_networks(match, graphs, weights))
-    return environment.from_string(source).render(
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
         layout=legal_component(match.layout.name),
         version=convcore.__version__,
         graphs=[{"file": f"{graph.name}.onnx", **_described(graph)} for graph in exported],
@@ -63,6 +63,7 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
         files=weights,
         settings={name: _plain(setting.value) for name, setting in match.settings.items()},
         nets=_source(match.layout.nets) if networks and match.layout.nets else "",
+        embed=lambda name: _source(template.with_name(name)),
     )
 
 

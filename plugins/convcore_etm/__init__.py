@@ -45,6 +45,7 @@ def convcore_layouts() -> list[Layout]:
             weights=weights,
             documents=documents,
             state_dict_file="best_model.pth",
+            example=_HERE / "example.py.jinja",
             nets=_HERE / "nets.py",
         )
     ]
