@@ -1,3 +1,129 @@
-"""convcore turns training checkpoints into components that can be shipped, proved and timed."""
+"""convcore turns training checkpoints into components that can be shipped, proved and timed.
+
+The three verbs of the command line, without its printing:
+
+- `convcore.inspect(path)` says what a checkpoint is;
+- `convcore.convert(path, out, targets=("pth", "onnx"))` splits, converts and proves it;
+- `convcore.open_checkpoint(path)` gives its tensors, lazily.
+
+Everything else here is what plugins are written with: the nouns, the marker `hookimpl`, the
+errors. Authors of targets use the module `convcore.weights` too, authors of sources
+`convcore.unwrap`, and tests are made by `convcore.testing`. What is named here, there, and in
+plugins/README.md is stable; every other module may change with any release.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convcore.api import convert, inspect, open_checkpoint
+    from convcore.archive import LazyTensor
+    from convcore.errors import (
+        ConvcoreError,
+        LayoutError,
+        PluginError,
+        PluginWarning,
+        SourceError,
+        TargetError,
+        UsageError,
+        VerificationError,
+    )
+    from convcore.hookspecs import hookimpl
+    from convcore.inspection import Inspection
+    from convcore.layout_file import layouts_from_toml
+    from convcore.model import (
+        Affine,
+        Archive,
+        Axis,
+        Checkpoint,
+        Component,
+        Graph,
+        Input,
+        Layout,
+        LayoutMatch,
+        Opaque,
+        Schema,
+        Setting,
+        Source,
+        TensorSpec,
+    )
+    from convcore.report import Report, WrittenFile
+    from convcore.settings import Settler
+    from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Affine",
+    "Archive",
+    "Axis",
+    "Check",
+    "Checkpoint",
+    "Choice",
+    "Component",
+    "ConvcoreError",
+    "Graph",
+    "Input",
+    "Inspection",
+    "Layout",
+    "LayoutError",
+    "LayoutMatch",
+    "LazyTensor",
+    "LedgerEntry",
+    "Opaque",
+    "Output",
+    "PluginError",
+    "PluginWarning",
+    "Report",
+    "Schema",
+    "Setting",
+    "Settler",
+    "Source",
+    "SourceError",
+    "Target",
+    "TargetError",
+    "TensorSpec",
+    "UsageError",
+    "VerificationError",
+    "Workspace",
+    "WrittenFile",
+    "convert",
+    "hookimpl",
+    "inspect",
+    "layouts_from_toml",
+    "open_checkpoint",
+]
+
+# Where each name lives; nothing is imported before it is asked for.
+_HOMES = {
+    "api": ("convert", "inspect", "open_checkpoint"),
+    "archive": ("LazyTensor",),
+    "errors": (
+        "ConvcoreError", "LayoutError", "PluginError", "PluginWarning", "SourceError",
+        "TargetError", "UsageError", "VerificationError",
+    ),
+    "hookspecs": ("hookimpl",),
+    "inspection": ("Inspection",),
+    "layout_file": ("layouts_from_toml",),
+    "model": (
+        "Affine", "Archive", "Axis", "Checkpoint", "Component", "Graph", "Input", "Layout",
+        "LayoutMatch", "Opaque", "Schema", "Setting", "Source", "TensorSpec",
+    ),
+    "report": ("Report", "WrittenFile"),
+    "settings": ("Settler",),
+    "target": ("Check", "Choice", "LedgerEntry", "Output", "Target", "Workspace"),
+}  # fmt: skip
+
+if not TYPE_CHECKING:  # else a misspelt name would pass for Any
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        for home, names in _HOMES.items():
+            if name in names:
+                value = getattr(import_module(f"convcore.{home}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'convcore' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -17,7 +17,7 @@ hookimpl = pluggy.HookimplMarker("convcore")
 
 
 @hookspec
-def convcore_sources() -> Iterable[Source] | None:  # type: ignore[empty-body]  # a declaration
+def convcore_sources() -> Iterable[Source] | None:
     """Declare the envelopes this plugin can open.
 
     Every plugin is asked once, before the command runs; all answers are joined and their order
@@ -28,7 +28,7 @@ def convcore_sources() -> Iterable[Source] | None:  # type: ignore[empty-body]  
             tree = given.archive.tree if given.archive else None
             if not isinstance(tree, dict) or "ema_model" not in tree:
                 return None
-            return state_dict_checkpoint(given, tree["ema_model"], source="ema")
+            return make_checkpoint(given, tree["ema_model"], source="ema")
 
         @hookimpl
         def convcore_sources():
@@ -37,7 +37,7 @@ def convcore_sources() -> Iterable[Source] | None:  # type: ignore[empty-body]  
 
 
 @hookspec
-def convcore_layouts() -> Iterable[Layout] | None:  # type: ignore[empty-body]  # a declaration
+def convcore_layouts() -> Iterable[Layout] | None:
     """Declare the model families this plugin knows.
 
     Asked and joined as the sources are; None declares nothing. Must import neither torch nor onnx:
@@ -51,7 +51,7 @@ def convcore_layouts() -> Iterable[Layout] | None:  # type: ignore[empty-body]  
 
 
 @hookspec
-def convcore_targets() -> Iterable[Target] | None:  # type: ignore[empty-body]  # a declaration
+def convcore_targets() -> Iterable[Target] | None:
     """Declare the outputs this plugin can write.
 
     Asked and joined as the sources are; None declares nothing. Must not import torch: a target's

@@ -152,9 +152,9 @@ def _warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, PluginWarning):
-                shown(message, category, *where)
+                shown(message, category, *where, **more)
                 return
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"warning: {printable(str(message), 700)}\n")
