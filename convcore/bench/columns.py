@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from convcore.bench.record import Row
+from convcore.bench.record import Row, Run
 from convcore.bench.statistics import Summary
 
 Cell = str | int | float | None
@@ -20,12 +20,17 @@ class Column:
     value: Callable[[Row], Cell] = attrs.field(eq=False, repr=False)
 
 
-def columns_for(rows: Iterable[Row]) -> tuple[Column, ...]:
-    """The columns for rows of one or more graphs: the dynamic axes that occur, then the figures."""
-    axes = dict.fromkeys(axis for row in rows for axis in row.sizes)
-    return (
+# What fits into a narrow terminal, and decides.
+_NARROW = ("backend", "device", "p50 ms", "p95", "p99", "items/s", "max error", "x eager", "result")
+
+
+def columns_for(rows: Sequence[Row], *, narrow: bool = False) -> list[Column]:
+    """The columns for rows of one graph; device and axes that never change stay in the heading."""
+    shared = _shared(rows)
+    axes = dict.fromkeys(axis for row in rows for axis in row.sizes if axis not in shared)
+    columns = [
         Column("backend", lambda row: row.backend),
-        Column("device", device),
+        *([] if "device" in shared else [Column("device", device)]),
         *map(_axis, axes),
         _measured("p50 ms", lambda summary: summary.p50_ms),
         _measured("p90", lambda summary: summary.p90_ms),
@@ -34,24 +39,34 @@ def columns_for(rows: Iterable[Row]) -> tuple[Column, ...]:
         _measured("mean", lambda summary: summary.mean_ms),
         _measured("cv %", lambda summary: summary.cv * 100),
         _measured("items/s", lambda summary: summary.throughput_per_s),
-        Column("load ms", lambda row: _longest([run.load_s * 1e3 for run in row.runs])),
-        Column("first ms", lambda row: _longest([run.first_call_s * 1e3 for run in row.runs])),
-        Column("peak MB", lambda row: _longest([(run.peak_bytes or 0) / 1e6 for run in row.runs])),
+        _of_runs("load ms", lambda run: run.load_s * 1e3),
+        _of_runs("first ms", lambda run: run.first_call_s * 1e3),
+        _of_runs("peak MB", lambda run: (run.peak_bytes or 0) / 1e6),
+        *([_of_runs("copy ms", lambda run: (run.copy_ns or 0) / 1e6)] if _copies(rows) else []),
         Column("file MB", lambda row: figure(row.file_bytes / 1e6) if row.file_bytes else None),
-        Column("max error", lambda row: row.parity.max_abs_error if row.parity else None),
+        Column("max error", _error),
         Column("SNR dB", _snr),
         Column("x eager", lambda row: figure(row.speedup) if row.speedup else None),
         Column("result", result),
-    )
+    ]
+    wanted = {*_NARROW, *axes} if narrow else {column.heading for column in columns}
+    return [column for column in columns if column.heading in wanted]
 
 
-def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[Cell]]]:
-    """Headings and values of some rows."""
-    columns = columns_for(rows)
+def cells(rows: Sequence[Row], *, narrow: bool = False) -> tuple[list[str], list[list[Cell]]]:
+    """Headings and values of the rows of one graph."""
+    columns = columns_for(rows, narrow=narrow)
     return (
         [column.heading for column in columns],
         [[column.value(row) for column in columns] for row in rows],
     )
+
+
+def heading(graph: str, rows: Sequence[Row]) -> str:
+    """The graph's name and whatever all of its rows share: ``encoder, cpu x2, time 32``."""
+    shared = _shared(rows)
+    parts = [f"{name} {value}".removeprefix("device ") for name, value in shared.items()]
+    return ", ".join([graph, *parts])
 
 
 def device(row: Row) -> str:
@@ -82,8 +97,9 @@ def remarks(rows: Iterable[Row]) -> list[str]:
 
 
 def figure(value: float) -> float:
-    """A number with three significant digits; whole from 100 on."""
-    return round(value) if value >= 100 else float(f"{value:.3g}")
+    """A number with three significant digits; a whole one from 100 on."""
+    rounded = float(f"{value:.3g}")
+    return int(rounded) if rounded >= 100 else rounded
 
 
 def text(cell: Cell) -> str:
@@ -95,8 +111,26 @@ def text(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def _longest(values: Sequence[float]) -> Cell:
-    return figure(max(values)) if values else None
+def _shared(rows: Sequence[Row]) -> dict[str, str | int]:
+    """Device and sizes that are the same in all rows; the batch size always has its column."""
+    if not rows:
+        return {}
+    facts: list[dict[str, str | int]] = [{"device": device(row), **row.sizes} for row in rows]
+    return {
+        name: value
+        for name, value in facts[0].items()
+        if name != "batch" and all(each.get(name) == value for each in facts)
+    }
+
+
+def _copies(rows: Sequence[Row]) -> bool:
+    return any(run.copy_ns is not None for row in rows for run in row.runs)
+
+
+def _error(row: Row) -> Cell:
+    if row.parity is None:
+        return None
+    return f"{row.parity.max_abs_error:.0e}" if row.parity.max_abs_error else "0"
 
 
 def _snr(row: Row) -> Cell:
@@ -111,3 +145,8 @@ def _axis(name: str) -> Column:
 
 def _measured(heading: str, value: Callable[[Summary], float]) -> Column:
     return Column(heading, lambda row: figure(value(row.summary)) if row.summary else None)
+
+
+def _of_runs(heading: str, value: Callable[[Run], float]) -> Column:
+    """The worst of a row's processes."""
+    return Column(heading, lambda row: figure(max(map(value, row.runs))) if row.runs else None)

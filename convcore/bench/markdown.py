@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convcore.bench.columns import Cell, cells, remarks, text
+from convcore.bench.columns import Cell, cells, heading, remarks, text
 from convcore.bench.machine import described
 from convcore.bench.record import Benchmark, graphs_of
 
@@ -18,7 +18,7 @@ def as_markdown(benchmark: Benchmark) -> str:
         f"{described(benchmark.machine)}; {versions}.",
     ]
     for graph, rows in graphs_of(benchmark.rows).items():
-        parts += [f"#### {graph}", table(*cells(rows))]
+        parts += [f"#### {heading(graph, rows)}", table(*cells(rows))]
         parts += ["\n".join(f"- {remark}" for remark in remarks(rows))]
     parts += ["\n".join(f"- {note}" for note in benchmark.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -31,9 +31,5 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
         for index in range(len(headings))
     ]
     lines = [headings, ["---:" if number else "---" for number in right]]
-    lines += [[_escaped(text(cell)) for cell in row] for row in rows]
+    lines += [[text(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convcore.bench.columns import cells, remarks, text
+from convcore.bench.columns import cells, heading, remarks, text
 from convcore.bench.machine import described
 from convcore.bench.record import Benchmark, graphs_of
 
@@ -56,8 +56,11 @@ def as_page(benchmark: Benchmark, svg: str) -> str:
     graphs = []
     for name, rows in graphs_of(benchmark.rows).items():
         headings, values = cells(rows)
+        title = heading(name, rows)
         shown = [[text(cell) for cell in row] for row in values]
-        graphs.append({"name": name, "headings": headings, "rows": shown, "remarks": remarks(rows)})
+        graphs.append(
+            {"name": title, "headings": headings, "rows": shown, "remarks": remarks(rows)}
+        )
     rules = benchmark.method
     return (
         jinja2.Environment(autoescape=True)

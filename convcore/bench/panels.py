@@ -26,8 +26,8 @@ Series = tuple[str, str]
 
 def series_of(row: Row) -> Series:
     """To which curve a row belongs."""
-    others = [f"{axis}={size}" for axis, size in row.sizes.items() if axis != _BATCH]
-    return row.backend, " ".join([device(row), *others])
+    others = [f"{axis} {size}" for axis, size in row.sizes.items() if axis != _BATCH]
+    return row.backend, ", ".join([device(row), *others])
 
 
 def panel_height(rows: Sequence[Row]) -> float:
@@ -40,7 +40,7 @@ def panel_height(rows: Sequence[Row]) -> float:
 def draw_panel(ax: Axes, name: str, rows: Sequence[Row]) -> None:
     """Draw the rows of one graph."""
     timed = [row for row in rows if row.summary is not None]
-    ax.set_title(name)
+    ax.set_title(name, loc="left")
     ax.grid(True, which="major", axis="both" if _curves(rows) else "x")
     ax.set_axisbelow(True)
     if not timed:
@@ -103,7 +103,7 @@ def _draw_curves(ax: Axes, rows: Sequence[Row]) -> None:
     ax.set_xticks(batches, labels=[str(batch) for batch in batches], minor=False)
     ax.minorticks_off()
     _plain_ticks(ax, "y")
-    ax.set_xlabel("batch size")
+    ax.set_xlabel(_under("batch size", rows))
     ax.set_ylabel("latency, ms")
 
 
@@ -127,7 +127,12 @@ def _draw_bars(ax: Axes, rows: Sequence[Row]) -> None:
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlim(0, max(_band(row)[2] for row in rows) * 1.45)  # room for the labels
-    ax.set_xlabel(f"latency at batch {rows[0].batch}, ms")
+    ax.set_xlabel(_under(f"latency at batch {rows[0].batch}, ms", rows))
+
+
+def _under(label: str, rows: Sequence[Row]) -> str:
+    rest = _rest(rows)
+    return f"{label}   ({rest[0]})" if len(rest) == 1 else label
 
 
 def _plain_ticks(ax: Axes, which: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import tempfile
@@ -10,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convcore.bench.machine import described
 from convcore.bench.record import Benchmark, Row, graphs_of
 from convcore.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_HEAD_INCHES, _FOOT_INCHES = 0.78, 0.5
 
 FORMATS = (".png", ".svg", ".html")
 
@@ -53,11 +55,13 @@ def check_plot(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist", remedy="make it first")
-    if importlib.util.find_spec("matplotlib") is None:
+    try:
+        import matplotlib  # noqa: F401  # only whether it can be imported
+    except ImportError as error:
         raise TargetError(
-            "--plot needs matplotlib, which is not installed",
+            f"--plot needs matplotlib, which cannot be imported: {error}",
             remedy="pip install 'convcore[bench]'",
-        )
+        ) from error
 
 
 def write_plot(benchmark: Benchmark, path: Path) -> None:
@@ -101,6 +105,7 @@ def draw(benchmark: Benchmark, kind: str) -> bytes:
 
 def _figure(benchmark: Benchmark) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     from convcore.bench.panels import draw_panel, legend_of, panel_height
 
@@ -108,34 +113,41 @@ def _figure(benchmark: Benchmark) -> Figure:
     columns = 1 if len(graphs) == 1 else 2 if len(graphs) <= 4 else 3
     lines = -(-len(graphs) // columns)
     height = max(panel_height(rows) for rows in graphs.values())
-    figure = Figure(figsize=(max(6.8, 4.9 * columns), 1.35 + height * lines), layout="constrained")
+    size = max(6.8, 4.9 * columns), _HEAD_INCHES + _FOOT_INCHES + height * lines
+    foot, head = _FOOT_INCHES / size[1], _HEAD_INCHES / size[1]
+    layout = ConstrainedLayoutEngine(
+        rect=(0.005, foot, 0.985, 1 - head - foot), w_pad=0.12, h_pad=0.12
+    )
+    figure = Figure(figsize=size, layout=layout)
     axes = figure.subplots(lines, columns, squeeze=False)
     for place in range(lines * columns):
         axes.flat[place].set_visible(place < len(graphs))
     for ax, (name, rows) in zip(axes.flat, graphs.items(), strict=False):
         draw_panel(ax, name, rows)
-    _head(figure, benchmark, legend_of(benchmark.rows))
+    _words(figure, benchmark, legend_of(benchmark.rows))
     return figure
 
 
-def _head(figure: Figure, benchmark: Benchmark, handles: Sequence[Any]) -> None:
-    from convcore.bench.machine import described
-
+def _words(figure: Figure, benchmark: Benchmark, handles: Sequence[Any]) -> None:
+    """Title and legend above the panels, and below them what one has to know to believe them."""
+    height = figure.get_figheight()
     subject = benchmark.subject
     unfinished = "" if benchmark.complete else " (interrupted)"
-    figure.suptitle(
-        f"Inference latency of {subject.get('name')} ({subject.get('layout')}){unfinished}",
-        x=0.01, ha="left", fontsize=13, fontweight="bold",
-    )  # fmt: skip
-    versions = " · ".join(
+    title = f"Inference latency of {subject.get('name')} ({subject.get('layout')}){unfinished}"
+    figure.text(0.012, 1 - 0.14 / height, title, va="top", fontsize=13, fontweight="bold")
+    if handles:
+        place = (0.004, 1 - 0.38 / height)
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=5)
+    versions = [
         f"{name} {benchmark.versions[name]}"
         for name in ("torch", "onnxruntime")
         if name in benchmark.versions
+    ]
+    doubtful = sum(bool(row.warnings) for row in benchmark.rows)
+    warning = f" · {doubtful} of {len(benchmark.rows)} measurements carry a warning"
+    lines = (
+        " · ".join([described(benchmark.machine), *versions]),
+        "marker: median · band: 5th to 95th percentile of all calls · lower is better"
+        + (warning if doubtful else ""),
     )
-    figure.supxlabel(
-        f"{described(benchmark.machine)} · {versions}\n"
-        "line or dot: median · band: 5th to 95th percentile of all calls · lower is better",
-        x=0.01, ha="left", fontsize=8, color="#5f6368",
-    )  # fmt: skip
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=9)
+    figure.text(0.012, 0.1 / height, "\n".join(lines), fontsize=8, color="#5f6368", linespacing=1.4)

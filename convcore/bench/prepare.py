@@ -106,18 +106,16 @@ def prepare(request: Request) -> Ready:
     Raises:
         ConvcoreError: The input cannot be read or converted, a name or device is unknown.
     """
-    import torch
-
     from convcore.reopen import reopen
 
-    cuda = tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
-    devices, notes = choose_devices(request.devices, len(cuda), _why_no_cuda())
     registry = registry_for(request)
     folder = _folder(request, registry)
     described = manifest.load(folder)
     match = reopen(folder, registry)
     graphs = wanted_graphs(match, request.components)
     check_axes(graphs, request.sizes)
+    cuda = _cuda()  # imports torch: whatever can be refused without has been
+    devices, notes = choose_devices(request.devices, len(cuda), _why_no_cuda())
     subjects = tuple(
         make_subject(match, graph, folder, described, request, registry) for graph in graphs
     )
@@ -129,7 +127,7 @@ def prepare(request: Request) -> Ready:
         notes,
         machine(cuda),
         _versions(),
-        _providers(),
+        _providers() if "onnxruntime" in request.backends else (),
     )
 
 
@@ -144,6 +142,12 @@ def _folder(request: Request, registry: Registry) -> Path:
     conversion = pipeline.Request(path, output, verify="none", **request.conversion)
     pipeline.convert(conversion, registry)
     return output
+
+
+def _cuda() -> tuple[str, ...]:
+    import torch
+
+    return tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
 
 
 def _providers() -> tuple[str, ...]:

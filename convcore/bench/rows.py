@@ -9,11 +9,12 @@ import attrs
 from convcore.bench.job import Answer, Job
 from convcore.bench.record import CPU_PROVIDER, CUDA_PROVIDER, EAGER, Row, Run, Status
 from convcore.bench.sampling import Method
-from convcore.bench.statistics import summarise
+from convcore.bench.statistics import Summary, summarise
 from convcore.bench.subject import Subject
 
 HIGH_VARIATION = 0.25
-"""Coefficient of variation from which a row carries a warning."""
+"""Coefficient of variation from which a row carries a warning, unless a hundredth of the calls
+alone makes it so high: then the percentiles can still be believed."""
 
 BUSY = 0.10
 """Share of the processors used by others from which a row carries a warning."""
@@ -48,7 +49,7 @@ def row_of(job: Job, subject: Subject, answer: Answer, before: Row | None = None
     if status != "ok":
         return row
     summary = summarise([run.samples_ns for run in runs], row.batch)
-    warnings = tuple(dict.fromkeys(_warnings(runs, summary.cv, summary.interval, job, row)))
+    warnings = tuple(_warnings(runs, summary, job, row))
     return attrs.evolve(row, summary=summary, warnings=warnings)
 
 
@@ -94,25 +95,21 @@ def _status(job: Job, answer: Answer) -> tuple[Status, str | None]:
     return "ok", None
 
 
-def _warnings(
-    runs: Sequence[Run], cv: float, interval: float | None, job: Job, row: Row
-) -> Iterator[str]:
+def _warnings(runs: Sequence[Run], summary: Summary, job: Job, row: Row) -> Iterator[str]:
     method: Method = job.method
     busy = max((run.others_busy or 0.0 for run in runs), default=0.0)
     if busy > BUSY:
         yield f"busy machine: others used {busy:.0%} of the processors"
-    if cv > HIGH_VARIATION:
-        yield f"high variation: cv {cv:.0%}"
+    tail = summary.p99_ms / summary.p50_ms
+    if summary.cv > HIGH_VARIATION and tail > 1 + HIGH_VARIATION:
+        yield f"high variation: cv {summary.cv:.0%}, p99 {tail:.1f} x p50"
     if not all(run.warmup.settled for run in runs):
         yield f"warm-up cut at {method.warmup_seconds:g} s before its windows agreed"
     if not all(run.settled for run in runs):
-        sure = (
-            f"median ±{interval:.1%}"
-            if interval is not None
-            else f"{len(runs[0].samples_ns)} calls"
-        )
-        if interval is None or interval > method.interval:
-            yield f"stopped at the cap: {sure}"
+        if summary.interval is None:
+            yield f"stopped at the cap: {summary.iterations} calls"
+        elif summary.interval > method.interval:
+            yield f"stopped at the cap: median ±{summary.interval:.1%}"
     for name, count in row.providers.items():
         if name != _provider(job):
             yield f"{count} of {sum(row.providers.values())} nodes ran on {name}"

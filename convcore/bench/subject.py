@@ -67,7 +67,7 @@ def open_graph(job: Job) -> tuple[LayoutMatch, Graph]:
 
 
 def wanted_graphs(match: LayoutMatch, names: Sequence[str]) -> list[Graph]:
-    """Return the graphs of that name, or of that one component; without names, those for inference.
+    """Return the graphs called so, else those of that one component; without names, for inference.
 
     Raises:
         UsageError: A name is unknown, or the layout names no network at all.
@@ -89,10 +89,12 @@ def wanted_graphs(match: LayoutMatch, names: Sequence[str]) -> list[Graph]:
         )
     if not names:
         return [graph for graph in graphs if graph.role == "inference"]
+    own = {graph.name for graph in graphs}
+    alone = [name for name in names if name not in own]
     return [
         graph
         for graph in graphs
-        if graph.name in names or (len(graph.components) == 1 and graph.components[0] in names)
+        if graph.name in names or (len(graph.components) == 1 and graph.components[0] in alone)
     ]
 
 

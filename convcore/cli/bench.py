@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _BACKENDS = ("torch", "torch-compile", "onnxruntime")
 _POSITIVE = click.IntRange(min=1)
+_WIDE = 140
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
@@ -164,7 +167,7 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def _tell(benchmark: Benchmark, *, as_json: bool, markdown: bool) -> None:
-    from convcore.bench.columns import cells, remarks
+    from convcore.bench.columns import cells, heading, remarks
     from convcore.bench.machine import described
     from convcore.bench.markdown import as_markdown
     from convcore.bench.record import graphs_of
@@ -172,14 +175,15 @@ def _tell(benchmark: Benchmark, *, as_json: bool, markdown: bool) -> None:
     from convcore.cli import show
 
     if as_json:
-        show.json_document(as_document(benchmark))
+        click.echo(json.dumps(as_document(benchmark), separators=(",", ":")))  # samples are many
         return
     if markdown:
         click.echo(as_markdown(benchmark), nl=False)
         return
     click.echo(described(benchmark.machine))
+    narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
     for graph, rows in graphs_of(benchmark.rows).items():
-        show.table(graph, *cells(rows))
+        show.table(heading(graph, rows), *cells(rows, narrow=narrow))
         show.lines("", remarks(rows))
         click.echo()
     for note in benchmark.notes:

@@ -108,7 +108,10 @@ def test_high_variation_and_an_unsure_median_are_said() -> None:
 
     warnings = row_of(job(), SUBJECT, answer(run=shaky)).warnings
 
-    assert warnings == ("high variation: cv 51%", "stopped at the cap: median ±50.0%")
+    assert warnings == (
+        "high variation: cv 51%, p99 1.5 x p50",
+        "stopped at the cap: median ±50.0%",
+    )
 
 
 def test_rounds_join_and_a_failure_in_one_fails_the_row() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,7 @@ def test_many_samples_are_thinned_evenly_and_counted_in_full(tmp_path: Path) -> 
 
     samples = saved.runs[0].samples_ns
     assert len(samples) == MAX_SAMPLES
-    assert {later - earlier for earlier, later in zip(samples, samples[1:], strict=False)} == {
-        5_000_000
-    }
+    assert {later - earlier for earlier, later in pairwise(samples)} == {5_000_000}
     assert saved.runs[0].iterations == 10_000
     assert saved.summary is not None
     assert saved.summary.iterations == 10_000
