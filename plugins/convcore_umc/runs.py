@@ -19,6 +19,8 @@ NAME = "umc"
 FILE = "pytorch_model.bin"
 # `--output_path outputs/<dataset>` puts one more folder between; deeper there are none.
 _DEPTH = 3
+# A folder with more than this below it is somebody's whole disk.
+_MOST = 2000
 _MARK = "method_model."
 _SEED = re.compile(r"-?[0-9]{1,20}")
 
@@ -80,7 +82,7 @@ def find_runs(folder: Path) -> list[Path]:
         runs = {each: checkpoint_file(each) for outer in level for each in _folders(outer)}
         # Without `models` in between it would be any folder of transformers' own.
         found += [file for run, file in runs.items() if file is not None and file.parent != run]
-        level = [each for each, file in runs.items() if file is None]
+        level = [each for each, file in runs.items() if file is None][:_MOST]
     return sorted(found, key=_natural)
 
 

@@ -115,10 +115,16 @@ def test_a_folder_of_runs_gives_one_row_each_in_the_order_of_seeds(
         "umc_umc_MELD-DA_bert-base-uncased_2",
         "umc_umc_MELD-DA_bert-base-uncased_10",
     ]
-    assert {(row["dataset"], row["seed"], row["layout"], row["bytes"]) for row in rows} == {
+    assert [(row["dataset"], row["seed"], row["layout"], row["bytes"]) for row in rows] == [
         ("MELD-DA", 2, "umc", FILE.stat().st_size),
         ("MELD-DA", 10, "umc", FILE.stat().st_size),
         ("MIntRec", 0, "umc", FILE.stat().st_size),
-    }
+    ]
     assert len({row["sha256"] for row in rows}) == 2
     assert find_runs(RUN) == []
+
+
+def test_a_folder_with_a_single_run_in_it_gives_one_row(registry: Registry) -> None:
+    rows = inspect(RUN.parent, registry)["runs"]
+
+    assert [row["run"] for row in rows] == [NAME]
