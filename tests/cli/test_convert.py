@@ -233,3 +233,13 @@ def test_an_output_inside_the_input_folder_is_refused(convcore, example, tmp_pat
 
     assert ran.code == 2
     assert "inside" in ran.err
+
+
+def test_a_graph_that_misses_its_tolerance_is_not_published(convcore, example, tmp_path) -> None:
+    words = ["--to", "onnx", "--component", "generator_AB", "--atol", "0", "--rtol", "0"]
+
+    ran = convcore("convert", example, "-o", tmp_path / "out", *words)
+
+    assert ran.code == 6, ran.err
+    assert "generator_AB.onnx" in ran.err
+    assert list(tmp_path.iterdir()) == []

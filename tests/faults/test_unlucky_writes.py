@@ -1,0 +1,205 @@
+"""Killed, interrupted, out of space, changed underneath: the destination is absent, old or whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+MEGABYTES = 48
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint large enough to be caught in the middle of a copy."""
+    path = tmp_path_factory.mktemp("big") / "big.pt"
+    blocks = {f"part{i}.weight": torch.randn(MEGABYTES * 1_000_000 // 4 // 8) for i in range(8)}
+    torch.save(blocks, path)
+    return path
+
+
+def start(checkpoint: Path, output: Path, *words: str, **options: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "convcore", "convert", str(checkpoint), "-o", str(output)]
+    options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True, **options}
+    return subprocess.Popen([*command, "--layout", "plain", *words], **options)
+
+
+def whole(output: Path) -> bool:
+    manifest = json.loads((output / "manifest.json").read_text())
+    return all(
+        sha256((output / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+        for file in manifest["files"]
+    )
+
+
+def private(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if ".convcore" in path.name]
+
+
+def staged_bytes(folder: Path, process: subprocess.Popen) -> Iterator[None]:
+    """Wait until the run has begun to write."""
+    while process.poll() is None:
+        if any(path.is_dir() and any(path.iterdir()) for path in private(folder)):
+            yield
+            return
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2])
+def test_a_kill_at_any_moment_leaves_the_output_absent_or_whole(
+    delay: float, big: Path, tmp_path: Path
+) -> None:
+    process = start(big, tmp_path / "out")
+    for _ in staged_bytes(tmp_path, process):
+        time.sleep(delay)
+        process.kill()
+    process.communicate()
+
+    assert not (tmp_path / "out").exists() or whole(tmp_path / "out")
+
+
+def test_the_run_after_a_kill_clears_what_it_left(big: Path, tmp_path: Path) -> None:
+    process = start(big, tmp_path / "out")
+    for _ in staged_bytes(tmp_path, process):
+        process.kill()
+    process.communicate()
+    assert private(tmp_path)
+
+    again = start(big, tmp_path / "out", "--overwrite")
+
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert whole(tmp_path / "out")
+    assert private(tmp_path) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_cleans_up_and_says_so_by_its_code(
+    number: signal.Signals, code: int, big: Path, tmp_path: Path
+) -> None:
+    process = start(big, tmp_path / "out")
+    for _ in staged_bytes(tmp_path, process):
+        process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_keeps_the_old_output(big: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "old").write_text("old")
+
+    process = start(big, output, "--overwrite")
+    for _ in staged_bytes(tmp_path, process):
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+    assert [path.name for path in output.iterdir()] == ["old"]
+
+
+def test_a_file_size_limit_is_an_error_that_leaves_nothing(big: Path, tmp_path: Path) -> None:
+    limit = 4_000_000
+
+    process = start(
+        big,
+        tmp_path / "out",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 5, said
+    assert "File too large" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_told_before_anything_is_written(big: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let us mount")
+    try:
+        process = start(big, small / "out")
+        _, said = process.communicate(timeout=60)
+        left = list(small.iterdir())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+    assert process.returncode == 5
+    assert "bytes free" in said
+    assert left == []
+
+
+def test_an_input_that_changes_while_it_is_read_is_not_published(
+    big: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes(big.read_bytes())
+    process = start(mine, tmp_path / "out")
+
+    for _ in staged_bytes(tmp_path, process):
+        with mine.open("r+b") as file:
+            file.seek(100)
+            file.write(b"x")
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 3, said
+    assert "chang" in said or "CRC" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_flipped_weight_bit_is_found_by_its_checksum(big: Path, tmp_path: Path) -> None:
+    content = bytearray(big.read_bytes())
+    content[len(content) // 3] ^= 1
+    (tmp_path / "bad.pt").write_bytes(content)
+
+    process = start(tmp_path / "bad.pt", tmp_path / "out")
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert "CRC-32" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_converters_of_one_output_take_turns(big: Path, tmp_path: Path) -> None:
+    first, second = (start(big, tmp_path / "out", "--overwrite") for _ in range(2))
+    results = []
+    threads = [threading.Thread(target=lambda p=p: results.append(p.communicate(timeout=120)))
+               for p in (first, second)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert whole(tmp_path / "out")
+    assert private(tmp_path) == []
+
+
+def test_links_planted_in_the_parent_are_not_followed(example: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    (parent / ".out.convcore.lock").symlink_to(victim)
+
+    process = start(example, parent / "out")
+    process.communicate(timeout=60)
+
+    assert process.returncode != 0
+    assert victim.read_text() == "precious"
