@@ -18,7 +18,7 @@ from convcore.model import Checkpoint, Input
 from convcore.unwrap import follow, make_checkpoint, state_dict_of, state_dicts
 
 NAME = "autoencoder-extracted"
-_ENCODER, _DECODER = "encoder.", "decoder."
+_ENCODER, _DECODER, _OUTSIDE = "encoder.", "decoder.", "outside."
 # One key of each part that no other known network has; most of them must agree on the prefix.
 _MARKS = (
     "stem.3.weight",
@@ -70,24 +70,22 @@ def _renamed(checkpoint: Checkpoint, home: str, config: Mapping[Any, Any]) -> Ch
     moves = {home: _ENCODER}
     if home.endswith(_ENCODER):
         moves[home.removesuffix(_ENCODER) + _DECODER] = _DECODER
-    names: dict[str, str] = {}
-    others: dict[str, LazyTensor] = {}
-    for name, tensor in checkpoint.tensors.items():
+    names = {}
+    for name in checkpoint.tensors:
         prefix = next((old for old in moves if name.startswith(old)), None)
         if prefix is not None:
             names[name] = moves[prefix] + name[len(prefix) :]
-        elif name.startswith((_ENCODER, _DECODER)):
-            others[name] = tensor  # the bigger model's own encoder: not to be mixed with this one
         else:
-            names[name] = name
+            # The bigger model may have an encoder of its own: not to be mixed with this one.
+            names[name] = _OUTSIDE + name if name.startswith((_ENCODER, _DECODER)) else name
     said = f"the encoder's keys {f'lie under {home!r}' if home else 'have no prefix'}, "
     said += f"read as {_ENCODER!r}"
-    if others:
-        said += f"; {len(others)} tensors of the bigger model are left where they are"
+    outside = sum(new.startswith(_OUTSIDE) for new in names.values())
+    if outside:
+        said += f"; {outside} keys of another encoder or decoder are put under {_OUTSIDE!r}"
     return attrs.evolve(
         checkpoint,
         tensors={new: checkpoint.tensors[old] for old, new in names.items()},
-        rest={**(checkpoint.rest or {}), **others},
         hyper_parameters=checkpoint.hyper_parameters or config,
         evidence=(*checkpoint.evidence, said),
         renamed={

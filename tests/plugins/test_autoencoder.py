@@ -291,6 +291,14 @@ def test_an_extra_tensor_travels_with_the_encoder_and_is_refused_by_onnx(
         SemanticEncoder(pretrained_path=path)
 
 
+def test_a_block_index_far_beyond_the_others_is_an_extra_key(state: State, tmp_path: Path) -> None:
+    far = {**state, "encoder.layer1.99999.conv1.weight": torch.ones(4, 16, 1, 1)}
+
+    match = recognise(save(far, tmp_path / "file.pth"))
+
+    assert match.extra == ("encoder.layer1.99999.conv1.weight",)
+
+
 def test_another_decoder_beside_the_same_encoder_is_written_and_not_computed(
     state: State, tmp_path: Path
 ) -> None:
@@ -335,7 +343,7 @@ def _foreign(kind: str, state: State) -> State:
     return dict(BartModel(bart).state_dict())
 
 
-@pytest.mark.parametrize("size", [(128, 128), (8, 8), (64, 96), (33, 50)], ids=str)
+@pytest.mark.parametrize("size", [(128, 128), (8, 8), (96, 72), (33, 50)], ids=str)
 def test_the_network_computes_the_reference_at_any_size(
     size: tuple[int, int], state: State, tmp_path: Path
 ) -> None:
@@ -347,7 +355,7 @@ def test_the_network_computes_the_reference_at_any_size(
     assert relative(embedding.detach(), embed(state, image)) < 1e-5
 
 
-@pytest.mark.parametrize("size", ["64", "33x50"])
+@pytest.mark.parametrize("size", ["64", "90x72"])
 def test_the_onnx_encoder_computes_the_reference(size: str, state: State, tmp_path: Path) -> None:
     import onnxruntime
 
@@ -378,6 +386,52 @@ def test_the_onnx_decoder_is_written_when_asked_for(state: State, tmp_path: Path
     (image,) = session.run(["image"], {"embedding": embedding})
     assert image.shape == (2, 1, 128, 128)
     assert relative(image, decode(state, torch.from_numpy(embedding))) < 1e-5
+
+
+def test_a_bigger_model_around_the_encoder_is_kept_apart_and_whole(
+    state: State, tmp_path: Path
+) -> None:
+    path = save(backbone(state), tmp_path / "unet.pth")
+
+    report = converted(path, tmp_path / "out")
+
+    rest = torch.load(tmp_path / "out" / "remainder.pth", weights_only=True)
+    assert set(rest) == {"outside.encoder.0.weight", "outside.decoder.up.weight", "head.weight"}
+    assert torch.equal(rest["outside.encoder.0.weight"], backbone(state)["encoder.0.weight"])
+    assert {row["tensor"] for row in report.manifest["ledger"]} == set(backbone(state))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "stem", "channels"),
+    [(1, None, 3), (2, None, 1), (1, 16, 2)],
+    ids=["one-block-three-channels", "two-blocks", "stage-1-without-shortcut"],
+)
+def test_other_widths_and_depths_are_read_from_the_tensors(
+    blocks: int, stem: int | None, channels: int, tmp_path: Path
+) -> None:
+    shapes = _reshaped(blocks, stem, channels)
+    state = build_state(shapes)
+    image = torch.rand(2, channels, 40, 24, generator=torch.Generator().manual_seed(6))
+
+    encoder = SemanticEncoder(pretrained_path=save(state, tmp_path / "w.pth"), device="cpu")
+
+    assert relative(encoder(image).detach(), embed(state, image)) < 1e-5
+
+
+def _reshaped(blocks: int, stem: int | None, channels: int) -> dict[str, list[int]]:
+    """Shapes with fewer bottlenecks per stage, another stem and other image channels."""
+    shapes = {}
+    for key, shape in narrow_shapes().items():
+        if key.startswith("encoder.layer") and int(key.split(".")[2]) >= blocks:
+            continue
+        if stem and key.startswith("encoder.layer1.0.downsample."):
+            continue  # as wide as the stage already: nothing to project
+        stem_end = key.startswith(("encoder.stem.3.", "encoder.stem.4.")) and shape
+        shapes[key] = [stem, *shape[1:]] if stem and stem_end else list(shape)
+    shapes["encoder.stem.0.weight"][1] = channels
+    shapes["encoder.layer1.0.conv1.weight"][1] = shapes["encoder.stem.3.weight"][0]
+    shapes["decoder.final_conv.9.weight"][0] = shapes["decoder.final_conv.9.bias"][0] = channels
+    return shapes
 
 
 @pytest.fixture(scope="module")
