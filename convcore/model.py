@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from convcore import legal
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -31,6 +33,10 @@ def _names(names: Iterable[str]) -> frozenset[str]:
 
 def _axes(shape: Iterable[int | str]) -> Shape:
     return tuple(shape)
+
+
+def _ends(ends: Axis | Iterable[Axis]) -> tuple[Axis, ...]:
+    return (ends,) if isinstance(ends, Axis) else tuple(ends)
 
 
 def _parts(parts: Iterable[Component]) -> tuple[Component, ...]:
@@ -183,11 +189,15 @@ class Source:
             no such folder. A folder that is itself one checkpoint has none.
     """
 
-    name: str
+    name: str = attrs.field(validator=legal.name)
     summary: str
-    read: Callable[[Input], Checkpoint | None] = attrs.field(eq=False, repr=False)
+    read: Callable[[Input], Checkpoint | None] = attrs.field(
+        eq=False, repr=False, validator=legal.function
+    )
     refines: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
-    runs: Callable[[Path], Sequence[Path]] | None = attrs.field(default=None, eq=False, repr=False)
+    runs: Callable[[Path], Sequence[Path]] | None = attrs.field(
+        default=None, eq=False, repr=False, validator=legal.function
+    )
 
 
 @attrs.frozen
@@ -206,11 +216,11 @@ class Component:
         keep: End of that prefix which its files keep because the origin's do (``"model."``).
     """
 
-    name: str
+    name: str = attrs.field(validator=legal.stem)
     keys: tuple[str, ...] = attrs.field(converter=_strings)
-    role: Role = "inference"
+    role: Role = attrs.field(default="inference", validator=legal.word("inference", "training"))
     required: bool = True
-    file: str | None = None
+    file: str | None = attrs.field(default=None, validator=legal.stem)
     drop: Mapping[str, str] = attrs.field(factory=dict)
     whole_names: bool = False
     keep: str = ""
@@ -225,7 +235,7 @@ class Schema:
         optional: Keys that may be absent (``num_batches_tracked`` may be absent everywhere).
     """
 
-    shapes: Mapping[str, Shape]
+    shapes: Mapping[str, Shape] = attrs.field(validator=legal.shapes)
     optional: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
 
@@ -251,7 +261,7 @@ class Axis:
 
     name: str
     shape: Shape = attrs.field(converter=_axes)
-    dtype: str = "float32"
+    dtype: str = attrs.field(default="float32", validator=legal.word("float32", "int64"))
     sample: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]] | None = (
         attrs.field(default=None, eq=False, repr=False)
     )
@@ -291,12 +301,16 @@ class Graph:
             that names those of every graph asked for at once.
     """
 
-    name: str
+    name: str = attrs.field(validator=legal.stem)
     components: tuple[str, ...] = attrs.field(converter=_strings)
-    inputs: tuple[Axis, ...]
-    outputs: tuple[Axis, ...]
-    network: Callable[[], torch.nn.Module] = attrs.field(eq=False, repr=False)
-    role: Role = "inference"
+    inputs: tuple[Axis, ...] = attrs.field(converter=_ends, validator=legal.series_of(lambda: Axis))
+    outputs: tuple[Axis, ...] = attrs.field(
+        converter=_ends, validator=legal.series_of(lambda: Axis)
+    )
+    network: Callable[[], torch.nn.Module] = attrs.field(
+        eq=False, repr=False, validator=legal.function
+    )
+    role: Role = attrs.field(default="inference", validator=legal.word("inference", "training"))
     base: str | None = None
     affine: Affine | None = attrs.field(default=None, repr=False)
     call: tuple[str, Mapping[str, Any]] | None = None
@@ -363,27 +377,29 @@ class Layout:
         automatic: False for a layout chosen only by name.
     """
 
-    name: str
+    name: str = attrs.field(validator=legal.name)
     summary: str
-    components: tuple[Component, ...] = attrs.field(converter=_parts)
+    components: tuple[Component, ...] = attrs.field(
+        converter=_parts, validator=legal.series_of(lambda: Component)
+    )
     schema: Callable[[Mapping[str, TensorSpec]], Schema] | None = attrs.field(
-        default=None, eq=False, repr=False
+        default=None, eq=False, repr=False, validator=legal.function
     )
     configure: Callable[[LayoutMatch, Settler], None] | None = attrs.field(
-        default=None, eq=False, repr=False
+        default=None, eq=False, repr=False, validator=legal.function
     )
     graphs: Callable[[LayoutMatch], Iterable[Graph]] = attrs.field(
-        default=_no_graphs, eq=False, repr=False
+        default=_no_graphs, eq=False, repr=False, validator=legal.function
     )
-    sidecars: tuple[str, ...] = ()
+    sidecars: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     options: Mapping[str, str] = attrs.field(factory=dict)
     weights: Callable[[LayoutMatch, str], Mapping[str, Any]] | None = attrs.field(
-        default=None, eq=False, repr=False
+        default=None, eq=False, repr=False, validator=legal.function
     )
     documents: Callable[[LayoutMatch], Mapping[str, Any]] | None = attrs.field(
-        default=None, eq=False, repr=False
+        default=None, eq=False, repr=False, validator=legal.function
     )
-    state_dict_file: str = "state_dict.pth"
+    state_dict_file: str = attrs.field(default="state_dict.pth", validator=legal.stem)
     example: Path | None = None
     nets: Path | None = None
     automatic: bool = True

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 import attrs
 
+from convcore.legal import SIZE
 from convcore.model import Schema, Shape, TensorSpec
-
-_SIZE = re.compile(r"(?:(\d+)\*)?([A-Za-z_][A-Za-z_0-9]*)(?://(\d+))?")
 
 
 @attrs.frozen
@@ -78,7 +76,7 @@ def evaluate(axis: int | str, sizes: Mapping[str, int]) -> int | str:
 
 
 def _parts(axis: str) -> tuple[int, str, int]:
-    found = _SIZE.fullmatch(axis)
+    found = SIZE.fullmatch(axis)
     if found is None:
         raise ValueError(f"{axis!r} is no size: write it as D, 3*D or D//2")
     return int(found[1] or 1), found[2], int(found[3] or 1)

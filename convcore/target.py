@@ -8,10 +8,15 @@ from typing import Any, Literal
 
 import attrs
 
+from convcore import legal
 from convcore.model import LayoutMatch
 
 State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
 VerifyLevel = Literal["fast", "full", "none"]
+
+
+def _packages(needs: str | Iterable[str]) -> tuple[str, ...]:
+    return (needs,) if isinstance(needs, str) else tuple(needs)
 
 
 @attrs.frozen
@@ -131,17 +136,19 @@ class Target:
         accepts: Returns why a match cannot be written, or None when it can.
     """
 
-    name: str
+    name: str = attrs.field(validator=legal.name)
     summary: str
     suffix: str
-    plan: Callable[[LayoutMatch, Choice], Iterable[Output]] = attrs.field(eq=False, repr=False)
+    plan: Callable[[LayoutMatch, Choice], Iterable[Output]] = attrs.field(
+        eq=False, repr=False, validator=legal.function
+    )
     write: Callable[[Sequence[Output], Workspace], Iterable[LedgerEntry]] = attrs.field(
-        eq=False, repr=False
+        eq=False, repr=False, validator=legal.function
     )
     verify: Callable[[Sequence[Output], Workspace], Iterable[Check]] | None = attrs.field(
-        default=None, eq=False, repr=False
+        default=None, eq=False, repr=False, validator=legal.function
     )
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = attrs.field(default=(), converter=_packages)
     accepts: Callable[[LayoutMatch], str | None] = attrs.field(
         default=lambda match: None, eq=False, repr=False
     )
