@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnxruntime
     import torch
 
+    from convcore.agreement import Arrays
     from convcore.model import Graph
 
 
@@ -42,17 +43,22 @@ def compare(
         A check named ``parity`` with the figures of ``convcore.agreement.measure``; one that failed
         with ``problems`` where onnxruntime cannot load or run the file at all.
     """
+    runs: list[tuple[Arrays, Arrays]] = []
+    misfits: list[str] = []
     try:
         runner = session(path)
         names = [output.name for output in runner.get_outputs()]
-        runs = [
-            (run(module, graph, inputs), dict(zip(names, runner.run(None, inputs), strict=True)))
-            for inputs in trials(graph, seed)
-        ]
+        for inputs in trials(graph, seed):
+            reference = run(module, graph, inputs)
+            misfits += _misfits(graph, inputs, reference)
+            runs.append((reference, dict(zip(names, runner.run(None, inputs), strict=True))))
     except _runtime_errors() as error:
         problem = f"onnxruntime cannot run it: {str(error).splitlines()[0][:300]}"
         return Check(path.name, "parity", False, {"problems": [problem]})
     passed, figures = measure(runs, Tolerance(atol, rtol))
+    if misfits:
+        problems = [*figures.get("problems", ()), *dict.fromkeys(misfits)]
+        return Check(path.name, "parity", False, {**figures, "problems": problems})
     return Check(path.name, "parity", passed, figures)
 
 
@@ -77,6 +83,18 @@ def trials(graph: Graph, seed: int = 0) -> Iterator[dict[str, np.ndarray[Any, An
         yield draw(graph, other, seed + 2 + number)
     yield draw(graph, sizes.traced, seed, "zeros")
     yield draw(graph, sizes.traced, seed, "constant")
+
+
+def _misfits(graph: Graph, inputs: Arrays, outputs: Arrays) -> Iterator[str]:
+    """Yield outputs of the network that do not have the shape their axes declare."""
+    sizes: dict[int | str, int] = {}
+    for axis in graph.inputs:
+        sizes.update(zip(axis.shape, inputs[axis.name].shape, strict=True))
+    for axis in graph.outputs:
+        found = outputs[axis.name].shape
+        wanted = tuple(sizes[size] if isinstance(size, str) else size for size in axis.shape)
+        if found != wanted:
+            yield f"the network gives {axis.name} as {found}, declared is {wanted}"
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
