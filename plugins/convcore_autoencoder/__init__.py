@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SemanticEncoder", "create_semantic_encoder"]
 
 _HERE = Path(__file__).parent
-_MODEL_TYPE = "EnhancedResNet50Encoder"  # the name the origin's extracted files carry
+MODEL_TYPE = "EnhancedResNet50Encoder"  # the name the origin's extracted files carry
 _IMAGE_SIZE = 128
 # A stored size beyond this is no image size: tracing it would exhaust the memory.
 _LARGEST = 4096
@@ -122,7 +122,7 @@ def weights(match: LayoutMatch, component: str) -> Mapping[str, Any]:
         "model_config": {
             "input_channels": match.value("input_channels"),
             "latent_dim": match.value("latent_dim"),
-            "model_type": _MODEL_TYPE,
+            "model_type": MODEL_TYPE,
         },
         "extracted_from": match.checkpoint.path.name,
         "extraction_info": {

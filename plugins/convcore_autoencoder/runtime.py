@@ -14,20 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from convcore.errors import LayoutError, UsageError
+from convcore.errors import UsageError
 from convcore.model import LayoutMatch
 from convcore.names import nearest
+from convcore.weights import local_names
+from convcore_autoencoder import MODEL_TYPE
+from convcore_autoencoder.loading import read_encoder, refuse_other_sizes, weight_file
 from convcore_autoencoder.nets import Encoder
 
-_MODEL_TYPE = "EnhancedResNet50Encoder"
 _CHANNELS, _LATENT = 1, 768
-# What a folder is looked through for, in this order: a convcore output, then a training run.
-_FILES = (
-    "encoder_weights.pth",
-    "encoder_weights.safetensors",
-    "best_model_weights.pth",
-    "best_model.pth",
-)
 
 
 class SemanticEncoder(nn.Module):
@@ -96,11 +91,8 @@ class SemanticEncoder(nn.Module):
             ConvcoreError: The file is damaged or unsafe, keys are missing, unexpected or of another
                 shape, or its sizes are not those given.
         """
-        file = _weight_file(Path(pretrained_path))
-        match = _read(file)
-        self._refuse_other_sizes(match, file)
-        from convcore.weights import local_names
-
+        match = read_encoder(weight_file(Path(pretrained_path)))
+        refuse_other_sizes(match, self._stated)
         names = local_names(match, "encoder")
         state = {local: match.checkpoint.tensors[name].load() for local, name in names.items()}
         self._make_room(match, state)
@@ -108,19 +100,6 @@ class SemanticEncoder(nn.Module):
         self.encoder.load_state_dict(state, strict=False)
         self.pretrained_path = str(pretrained_path)
         return True
-
-    def _refuse_other_sizes(self, match: LayoutMatch, file: Path) -> None:
-        seen = [
-            f"{name}: {stated} was asked for, the tensors say {match.value(name)}"
-            for name, stated in self._stated.items()
-            if stated is not None and stated != match.value(name)
-        ]
-        if seen:
-            raise LayoutError(
-                f"{file.name} holds an encoder of other sizes",
-                seen=seen,
-                remedy="leave these arguments out to take the file's sizes",
-            )
 
     def _make_room(self, match: LayoutMatch, state: dict[str, torch.Tensor]) -> None:
         """Replace the network by one of the file's widths, unless it has them already."""
@@ -178,7 +157,7 @@ class SemanticEncoder(nn.Module):
     def get_model_info(self) -> dict[str, Any]:
         """Return sizes, parameter counts, device, and where the weights came from."""
         return {
-            "model_type": _MODEL_TYPE,
+            "model_type": MODEL_TYPE,
             "input_channels": self.input_channels,
             "latent_dim": self.latent_dim,
             "total_parameters": self.count_parameters(),
@@ -294,40 +273,6 @@ def create_semantic_encoder(
 ) -> SemanticEncoder:
     """Return a ``SemanticEncoder`` with weights; the arguments are those of its constructor."""
     return SemanticEncoder(input_channels, latent_dim, pretrained_path, freeze_weights, device)
-
-
-def _weight_file(path: Path) -> Path:
-    """Return the file to read: the path itself, or the first known name in a folder."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {path}")
-    if not path.is_dir():
-        return path
-    for name in _FILES:
-        if (path / name).is_file():
-            return path / name
-    raise UsageError(
-        f"the folder {path} holds no encoder",
-        seen=[f"looked for {', '.join(_FILES)}"],
-        remedy="give the file itself",
-    )
-
-
-def _read(file: Path) -> LayoutMatch:
-    """Read a file as this layout; refuse tensors that the encoder has no place for."""
-    from convcore.host import load_registry
-    from convcore.match import match_layout
-    from convcore.read import read_checkpoint
-
-    registry = load_registry()
-    match = match_layout(read_checkpoint(file, registry), registry, name="autoencoder")
-    extra = [key for key in match.extra if key in match.states["encoder"]]
-    if extra:
-        raise LayoutError(
-            f"{file.name} has {len(extra)} more tensors in its encoder than the network takes",
-            seen=extra,
-            remedy="save the state dict of the encoder alone",
-        )
-    return match
 
 
 def _scaled(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
