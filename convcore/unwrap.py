@@ -19,6 +19,9 @@ WRAPPERS = (
 PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
 _EVERYWHERE = "_orig_mod."
 _HYPER = ("hyper_parameters", "hparams", "config", "args", "opt", "cfg")
+# Entries that hold tensors of training, never a model; how deep a wrapper may itself be wrapped.
+_NOT_MODELS = ("optim", "lr_sched", "sched", "callbacks", "loops", *_HYPER)
+_LEVELS = 3
 _SHOWN = 12
 
 
@@ -38,13 +41,20 @@ def state_dict_of(value: Any) -> Mapping[str, LazyTensor] | None:
 
 
 def state_dicts(tree: Mapping[Any, Any]) -> dict[str, Mapping[str, LazyTensor]]:
-    """Return every top-level entry that is a state dict."""
-    found = {}
-    for key, value in tree.items():
-        tensors = state_dict_of(value)
-        if tensors and isinstance(key, str):
-            found[key] = tensors
-    return found
+    """Return every state dict among a file's entries, or, if there is none, among theirs."""
+    level = {key: value for key, value in tree.items() if isinstance(key, str)}
+    for _ in range(_LEVELS):
+        found = {key: tensors for key, value in level.items() if (tensors := state_dict_of(value))}
+        if found:
+            return found
+        level = {
+            f"{key}.{inner}": item
+            for key, value in level.items()
+            if not key.startswith(_NOT_MODELS)
+            for inner, item in (as_mapping(value) or {}).items()
+            if isinstance(inner, str)
+        }
+    return {}
 
 
 def choose(given: Input, tree: Mapping[Any, Any]) -> tuple[str, Mapping[str, LazyTensor]] | None:
@@ -54,8 +64,9 @@ def choose(given: Input, tree: Mapping[Any, Any]) -> tuple[str, Mapping[str, Laz
         SourceError: Several could be meant; ``--key`` settles it.
     """
     found = state_dicts(tree)
-    named = [key for key in WRAPPERS if key in found]
-    canonical = [key for key in named if key in WRAPPERS[:2]]
+    names = {key: key.rpartition(".")[2] for key in found}
+    canonical = [key for key, name in names.items() if name in WRAPPERS[:2]]
+    named = [key for key, name in names.items() if name in WRAPPERS]
     for likely in (canonical, named, list(found)):
         if len(likely) == 1:
             return likely[0], found[likely[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from convcore.archive import LazyTensor
 from convcore.errors import SourceError
@@ -18,47 +19,51 @@ def read(given: Input) -> Checkpoint | None:
     if given.archive is None:
         return None
     tree = given.archive.tree
+    tensors: Mapping[str, LazyTensor]
+    rest: dict[str, Any]
     if given.key is not None:
         tensors = follow(given, tree, given.key)
-        return make_checkpoint(
-            given, tensors, source=NAME, evidence=(f"state dict at --key {given.key}",)
-        )
-    if isinstance(tree, LazyTensor):
-        return make_checkpoint(given, {"tensor": tree}, source=NAME, evidence=("one bare tensor",))
-    if isinstance(tree, list | tuple):
-        items = {str(i): item for i, item in enumerate(tree) if isinstance(item, LazyTensor)}
-        return make_checkpoint(
-            given,
-            items,
-            source=NAME,
-            evidence=(f"a list of {len(tree)} items, {len(items)} tensors",),
-        )
-    tensors = state_dict_of(tree) or {}
-    if tensors:
-        whole = not isinstance(tree, Mapping)
-        said = "a whole pickled module, its tensors taken without its class" if whole else "bare"
-        rest = {} if whole else {k: v for k, v in tree.items() if k not in tensors}
-        return make_checkpoint(
-            given, tensors, source=NAME, beside=rest, evidence=(f"state dict: {said}",)
-        )
-    if not isinstance(tree, Mapping):
+        said, rest = f"state dict at --key {given.key}", {}
+    elif isinstance(tree, LazyTensor):
+        tensors, said, rest = {"tensor": tree}, "one bare tensor", {}
+    elif state_dict_of(tree):
+        tensors, said, rest = _bare(tree)
+    elif isinstance(tree, Mapping | list | tuple):
+        tensors, said, rest = _wrapped(given, tree)
+    else:
         return None
-    chosen = choose(given, tree)
-    if chosen is None:
-        loose = {str(k): v for k, v in tree.items() if isinstance(v, LazyTensor)}
-        if not loose:
-            raise SourceError(
-                f"{given.path.name} holds no state dict",
-                seen=[f"top-level keys: {', '.join(map(str, list(tree)[:20])) or 'none'}"],
-                remedy="name the place of the weights with --key PATH, or save model.state_dict()",
-            )
-        chosen = "", loose
-    key, tensors = chosen
-    rest = {k: v for k, v in tree.items() if k != key and k not in tensors}
-    said = (
-        f"state dict under {key!r}" if key else f"{len(tensors)} loose tensors among other values"
-    )
     return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(said,))
+
+
+def _bare(tree: Any) -> tuple[Mapping[str, LazyTensor], str, dict[str, Any]]:
+    tensors = state_dict_of(tree) or {}
+    if not isinstance(tree, Mapping):
+        return tensors, "a whole pickled module, its tensors taken without its class", {}
+    rest = {key: value for key, value in tree.items() if key not in tensors}
+    return tensors, "bare state dict", rest
+
+
+def _wrapped(
+    given: Input, tree: Mapping[Any, Any] | list[Any] | tuple[Any, ...]
+) -> tuple[Mapping[str, LazyTensor], str, dict[str, Any]]:
+    listed = not isinstance(tree, Mapping)
+    # The entries of a list are called by their place in it.
+    entries = dict(tree) if isinstance(tree, Mapping) else {str(i): v for i, v in enumerate(tree)}
+    loose = {str(key): item for key, item in entries.items() if isinstance(item, LazyTensor)}
+    chosen = None if listed and loose else choose(given, entries)
+    if chosen is not None:
+        key, tensors = chosen
+        rest = {name: value for name, value in entries.items() if name != key}
+        return tensors, f"state dict under {key!r}", rest
+    if not loose and not listed:
+        raise SourceError(
+            f"{given.path.name} holds no state dict",
+            seen=[f"top-level keys: {', '.join(map(str, list(entries)[:20])) or 'none'}"],
+            remedy="name the place of the weights with --key PATH, or save model.state_dict()",
+        )
+    rest = {name: value for name, value in entries.items() if str(name) not in loose}
+    what = "list" if listed else "dict"
+    return loose, f"{len(loose)} tensors among the {len(entries)} items of a {what}", rest
 
 
 @hookimpl

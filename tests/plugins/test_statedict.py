@@ -1,0 +1,128 @@
+"""How weights lie in files that no framework wrapped: where they are found, and what is said."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convcore.errors import SourceError, UsageError
+from convcore.host import load_registry
+from convcore.read import read_checkpoint
+
+W, B = torch.arange(6.0).reshape(2, 3), torch.ones(2)
+STATE = {"fc.weight": W, "fc.bias": B}
+ADAM = {"state": {0: {"exp_avg": W * 0, "step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]}
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in STATE.items()}
+
+
+FOUND = {
+    "bare": STATE,
+    "an ordered dict": OrderedDict(STATE),
+    "under state_dict": {"state_dict": STATE, "epoch": 3},
+    "under model_state_dict": {"model_state_dict": STATE, "optimizer_state_dict": ADAM},
+    "under model beside an optimizer": {"model": STATE, "optimizer": ADAM},
+    "under a name nobody knows": {"my_weights": STATE, "epoch": 3},
+    "beside statistics": {"state_dict": STATE, "normalizer": {"mean": B, "std": B}},
+    "wrapped twice": {"checkpoint": {"model": STATE}, "epoch": 1},
+    "in a tuple with an optimizer": (STATE, ADAM),
+    "a whole module's state beside text": {**STATE, "version": "1"},
+    "DataParallel": prefixed("module."),
+    "compiled": prefixed("_orig_mod."),
+    "fabric around compile around DataParallel": prefixed("_forward_module._orig_mod.module."),
+    "below model": {"state_dict": prefixed("model.")},
+}
+
+
+def read(tree: object, folder: Path, **options: str):
+    torch.save(tree, folder / "m.pt")
+    return read_checkpoint(folder / "m.pt", load_registry(), **options)
+
+
+@pytest.mark.parametrize("tree", FOUND.values(), ids=FOUND.keys())
+def test_the_state_dict_is_found_wherever_it_lies(tree: object, tmp_path: Path) -> None:
+    checkpoint = read(tree, tmp_path)
+
+    assert list(checkpoint.tensors) == list(STATE)
+    assert all(torch.equal(checkpoint.tensors[name].load(), STATE[name]) for name in STATE)
+
+
+def test_a_stripped_prefix_is_said_and_remembered(tmp_path: Path) -> None:
+    checkpoint = read(prefixed("module.model."), tmp_path)
+
+    assert any("'module.model.'" in sentence for sentence in checkpoint.evidence)
+    assert checkpoint.original("fc.weight") == "module.model.fc.weight"
+
+
+def test_a_prefix_that_one_key_lacks_stays(tmp_path: Path) -> None:
+    checkpoint = read({**prefixed("module."), "scale": B}, tmp_path)
+
+    assert list(checkpoint.tensors) == ["module.fc.weight", "module.fc.bias", "scale"]
+
+
+def test_compile_inside_a_model_is_removed_there(tmp_path: Path) -> None:
+    checkpoint = read({"enc._orig_mod.w": W, "dec.w": B}, tmp_path)
+
+    assert list(checkpoint.tensors) == ["enc.w", "dec.w"]
+    assert checkpoint.original("enc.w") == "enc._orig_mod.w"
+
+
+def test_several_state_dicts_are_an_error_that_names_the_option(tmp_path: Path) -> None:
+    tree = {"netG": STATE, "netD": STATE}
+
+    with pytest.raises(SourceError, match="2 state dicts: netG, netD") as caught:
+        read(tree, tmp_path)
+    chosen = read(tree, tmp_path, key="netD")
+
+    assert "--key netG" in caught.value.remedy
+    assert list(chosen.tensors) == list(STATE)
+
+
+def test_a_key_that_leads_nowhere_names_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing at --key netX") as caught:
+        read({"netG": STATE, "netD": STATE}, tmp_path, key="netX")
+
+    assert "netG" in caught.value.seen[0]
+
+
+def test_a_key_may_hold_dots(tmp_path: Path) -> None:
+    checkpoint = read({"a.b": {"c": STATE}, "d": STATE}, tmp_path, key="a.b.c")
+
+    assert list(checkpoint.tensors) == list(STATE)
+
+
+def test_a_list_of_tensors_is_named_by_place(tmp_path: Path) -> None:
+    assert list(read([W, "text", B], tmp_path).tensors) == ["0", "2"]
+
+
+def test_arrays_are_tensors_too(tmp_path: Path) -> None:
+    checkpoint = read({"w": np.arange(3, dtype=np.int16), "b": np.ones((2, 2))}, tmp_path)
+
+    assert {n: (t.dtype, t.shape) for n, t in checkpoint.tensors.items()} == {
+        "w": ("int16", (3,)),
+        "b": ("float64", (2, 2)),
+    }
+
+
+def test_a_whole_module_is_walked_without_its_class(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+
+    checkpoint = read(module, tmp_path)
+
+    expected = module.state_dict()
+    assert list(checkpoint.tensors) == list(expected)
+    assert all(torch.equal(checkpoint.tensors[k].load(), expected[k]) for k in expected)
+
+
+def test_a_file_without_weights_says_what_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no state dict") as caught:
+        read({"epoch": 3, "note": "hello"}, tmp_path)
+
+    assert "epoch, note" in caught.value.seen[0]
