@@ -32,6 +32,18 @@ def read_json(path: Path, *, largest: int = LARGEST) -> Any:
     """
     text = _text(path, largest)
     try:
+        return parse_json(text)
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON text holds.
+
+    Raises:
+        ValueError: As ``read_json`` says; the message begins with "it".
+    """
+    try:
         value = json.loads(
             text,
             object_pairs_hook=_object,
@@ -40,13 +52,11 @@ def read_json(path: Path, *, largest: int = LARGEST) -> Any:
             parse_constant=_number,
         )
     except json.JSONDecodeError as error:
-        raise _refused(path, f"it is no JSON: {error}") from error
+        raise ValueError(f"it is no JSON: {error}") from error
     except RecursionError as error:
-        raise _refused(path, f"it nests deeper than {_DEPTH} levels") from error
-    except ValueError as error:
-        raise _refused(path, str(error)) from error
+        raise ValueError(f"it nests deeper than {_DEPTH} levels") from error
     if _deeper_than(_DEPTH, value):
-        raise _refused(path, f"it nests deeper than {_DEPTH} levels")
+        raise ValueError(f"it nests deeper than {_DEPTH} levels")
     return value
 
 

@@ -34,8 +34,6 @@ class Budgets:
         inflated_bytes: One packed record that has to be inflated into memory as a whole.
         dimensions: Axes of a tensor.
         json_bytes: A safetensors header or an index file.
-        json_depth: Nesting of JSON.
-        json_digits: Digits of a JSON integer.
         shards: Files of one sharded checkpoint.
     """
 
@@ -61,8 +59,6 @@ class Budgets:
     inflated_bytes: int = 128 * MIB
     dimensions: int = 64
     json_bytes: int = 100 * MIB
-    json_depth: int = 200
-    json_digits: int = 20
     shards: int = 1024
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convcore.errors import SourceError
+from convcore.escape import printable
 
 DOWNLOAD_AGAIN = "the file is damaged or was not written by torch: fetch or save it again"
 _LONGEST = 300
@@ -36,23 +37,14 @@ class Malformed(Exception):
 
     def at(self, file: object, record: str = "", offset: int | None = None) -> SourceError:
         """The same fault with its place: ``<file>: <record> at offset <n>: <what>``."""
-        place = escaped(str(file))
+        place = printable(str(file), _LONGEST)
         if record:
-            place += f": {escaped(record)}"
+            place += f": {printable(record, _LONGEST)}"
         if offset is not None:
             place += f" at offset {offset}"
-        seen = [escaped(item, 160) for item in self.seen[:8]]
+        seen = [printable(item, 160) for item in self.seen[:8]]
         if len(self.seen) > 8:
             seen.append(f"and {len(self.seen) - 8} more")
         return SourceError(
-            f"{place}: {escaped(self.what, 600)}", seen=seen, remedy=self.remedy, kind=self.kind
+            f"{place}: {printable(self.what, 600)}", seen=seen, remedy=self.remedy, kind=self.kind
         )
-
-
-def escaped(text: str, longest: int = _LONGEST) -> str:
-    """Text that a terminal prints as it stands: control and direction characters spelt out."""
-    if len(text) > longest:
-        text = f"{text[: longest - 20]}… ({len(text)} characters)"
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

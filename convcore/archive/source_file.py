@@ -6,8 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from convcore.archive.faults import Malformed, escaped
+from convcore.archive.faults import Malformed
 from convcore.errors import UsageError
+from convcore.escape import printable
 
 CHANGED = "let whatever writes the file finish, then start again"
 
@@ -47,7 +48,7 @@ class SourceFile:
             status = os.fstat(self.fd)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(
-                f"{escaped(str(path))} does not exist", remedy="check the path"
+                f"{printable(str(path), 300)} does not exist", remedy="check the path"
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)

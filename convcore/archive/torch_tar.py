@@ -80,12 +80,12 @@ def _members(file: SourceFile) -> dict[str, tuple[int, int]]:
             raise Malformed(f"the tar member {name!r} is no plain file, or doubled")
         start = at + _BLOCK
         if start + size > file.size:
-            raise Malformed(
-                f"the tar is cut short at offset {file.size}", "download or copy the file again"
-            )
+            break
         members[name] = (start, start + size)
         at = start + -(-size // _BLOCK) * _BLOCK
-    return members
+    raise Malformed(
+        f"the tar is cut short at offset {file.size}", "download or copy the file again"
+    )
 
 
 def _count(value: Any, what: str) -> int:
