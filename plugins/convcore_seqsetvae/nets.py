@@ -132,7 +132,9 @@ class SetEncoder(nn.Module):
         """``variables`` (B, n, inputs) and ``values`` (B, n, 1) to mu and logvar, each (B, D)."""
         reduced = self.dim_reducer(variables)
         length = torch.linalg.vector_norm(reduced, dim=-1, keepdim=True)
-        content = self.embed(reduced / (length + 1e-8) * values)
+        # r / (|r| + 1e-8), scaled: ONNX optimisers take 1e-8 for 0 and would divide 0 by 0.
+        unit = reduced * 1e8 / (length * 1e8 + 1)
+        content = self.embed(unit * values)
         for block in self.encoder_layers:
             content = block(content) + content
         mu, logvar = self.mu_logvar(content.mean(1)).chunk(2, dim=-1)
