@@ -87,13 +87,9 @@ def check_vocabulary(path: Path, words: Any) -> dict[str, int]:
     """
     if not isinstance(words, Mapping) or not words:
         raise _refused(path, "it holds no vocabulary; was the vectorizer fitted?")
-    odd = [
-        word for word, column in words.items() if type(word) is not str or type(column) is not int
-    ]
+    odd = sum(not _is_text(word) or type(column) is not int for word, column in words.items())
     if odd:
-        raise _refused(
-            path, f"{len(odd)} entries of its vocabulary are not text and a whole number"
-        )
+        raise _refused(path, f"{odd} entries of its vocabulary are not text and a whole number")
     if sorted(words.values()) != list(range(len(words))):
         raise _refused(
             path, f"its {len(words)} words do not fill the columns 0 to {len(words) - 1}"
