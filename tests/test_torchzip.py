@@ -72,7 +72,9 @@ VIEWS = {
     seed=st.integers(0, 1000),
 )
 def test_every_dtype_shape_and_view_survives(dtype, shape, view, seed, tmp_path: Path) -> None:
-    tensor = VIEWS[view](random_bits(dtype, shape, seed))
+    tensor = random_bits(dtype, shape, seed)
+    if tensor.numel():  # a view of nothing may start outside its storage, which is refused
+        tensor = VIEWS[view](tensor)
 
     loaded = rewritten({"t": tensor}, tmp_path)["t"]
 
