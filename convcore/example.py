@@ -13,7 +13,6 @@ import attrs
 
 import convcore
 from convcore.model import Axis, Graph, LayoutMatch
-from convcore.names import legal_component
 from convcore.samples import draw, sizes_for
 from convcore.target import Output
 from convcore.weights import file_stem, local_names
@@ -56,7 +55,7 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
     exported = [graph for graph in graphs if f"{graph.name}.onnx" in paths]
     networks = [] if exported else list(_networks(match, graphs, weights))
     return environment.from_string(template.read_text(encoding="utf-8")).render(
-        layout=legal_component(match.layout.name),
+        layout=match.layout.name,
         version=convcore.__version__,
         graphs=[{"file": f"{graph.name}.onnx", **_described(graph)} for graph in exported],
         networks=networks,

@@ -92,8 +92,11 @@ def _misfits(graph: Graph, inputs: Arrays, outputs: Arrays) -> Iterator[str]:
         sizes.update(zip(axis.shape, inputs[axis.name].shape, strict=True))
     for axis in graph.outputs:
         found = outputs[axis.name].shape
-        wanted = tuple(sizes[size] if isinstance(size, str) else size for size in axis.shape)
-        if found != wanted:
+        wanted = tuple(sizes.get(size, size) for size in axis.shape)
+        # An output may have an axis that no input names; then any size of it is right.
+        if len(found) != len(wanted) or any(
+            isinstance(size, int) and size != n for size, n in zip(wanted, found, strict=True)
+        ):
             yield f"the network gives {axis.name} as {found}, declared is {wanted}"
 
 
