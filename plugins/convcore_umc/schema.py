@@ -111,7 +111,7 @@ def _norm(name: str, width: str) -> dict[str, Shape]:
 
 
 def _count(keys: Iterable[str], prefix: str) -> int:
-    """Count layers by their numbers; a gap is a missing layer, an absurd number a stray key."""
+    """Count layers by their numbers; a gap is a missing layer, a number far off a stray key."""
     number = re.compile(rf"{re.escape(prefix)}([0-9]{{1,4}})\.")
     found = {int(match[1]) for key in keys if (match := number.match(key))}
-    return min(max(found) + 1, 2 * len(found)) if found else 1
+    return max((index for index in found if index < 2 * len(found)), default=0) + 1

@@ -189,6 +189,7 @@ def test_made_up_texts_are_legal_for_the_tokenizer_and_for_bert(registry: Regist
     assert set(np.unique(mask)) == {0, 1}
     assert (np.diff(mask) <= 0).all()  # padding only at the end
     assert (mask[:, 0] == 1).all()
+    assert (ids[mask == 0] == 0).all()
     assert set(np.unique(segments)) == {0, 1}
     assert len(set(mask.sum(1))) > 3
 

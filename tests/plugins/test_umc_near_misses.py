@@ -83,10 +83,11 @@ def test_a_missing_layer_in_the_middle_is_missed(registry: Registry, tmp_path: P
     assert len(caught.value.seen) == 16
 
 
-def test_a_stray_key_with_an_absurd_layer_number_costs_nothing(
-    registry: Registry, tmp_path: Path
+@pytest.mark.parametrize("number", [999, 999999999])
+def test_a_stray_key_with_an_absurd_layer_number_is_one_key_too_many(
+    number: int, registry: Registry, tmp_path: Path
 ) -> None:
-    stray = f"{TEXT}encoder.layer.999999999.output.dense.bias"
+    stray = f"{TEXT}encoder.layer.{number}.output.dense.bias"
 
     path = save(tmp_path, lambda state: state.update({stray: torch.ones(1)}))
 
