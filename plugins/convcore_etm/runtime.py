@@ -57,7 +57,7 @@ class CrossModal:
         """Return palettes (texts, C), values 0 to 1.
 
         Args:
-            texts: One text, several, or TF-IDF rows (texts, V).
+            texts: One text, several, or TF-IDF rows (texts, V), dense or sparse.
 
         Raises:
             UsageError: Files that are needed are not there.
@@ -119,6 +119,8 @@ class CrossModal:
             return self.vectorize(texts)
         if isinstance(texts, Sequence) and all(isinstance(text, str) for text in texts):
             return self.vectorize([str(text) for text in texts])
+        if hasattr(texts, "toarray"):  # a sparse matrix, as the vectorizer itself returns it
+            texts = texts.toarray()
         rows = np.asarray(texts)
         if rows.dtype.kind == "U":
             return self.vectorize(rows.ravel().tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def find_sidecars(
     words = _size(tensors, ("text_encoder.0.weight", 1), ("rho_text", 1), ("lambda_text", 1))
     words = stated_words if words is None and isinstance(stated_words, int) else words
     for name in (VOCABULARY, VECTORIZER):
-        _find_words(name, home, words, found)
+        _find_words(given, name, home, words, found)
     return found
 
 
@@ -102,12 +102,18 @@ def _find_theta(given: Input, home: Path, prefix: str, topics: int | None, found
         return
 
 
-def _find_words(name: str, home: Path, words: int | None, found: Sidecars) -> None:
+def _find_words(given: Input, name: str, home: Path, words: int | None, found: Sidecars) -> None:
     for folder in _places(home):
         path = folder / name
         if not path.is_file():
             continue
-        count, odd = _count(path)
+        try:
+            count, odd = _count(path)
+        except SourceError as error:
+            if error.kind != "unsafe" or not given.allow_opaque_calls:
+                raise
+            found.evidence.append(f"{name} names code that runs when it is loaded: not taken")
+            continue
         if words is not None and count not in (None, words):
             found.evidence.append(
                 f"{name} in {folder.name}/ has {count} words, the model {words}: not taken"
@@ -120,11 +126,10 @@ def _find_words(name: str, home: Path, words: int | None, found: Sidecars) -> No
         return
 
 
-def _places(home: Path) -> Iterator[Path]:
+def _places(home: Path) -> tuple[Path, ...]:
     """Training writes both files into ``models`` below its own folder, wherever the weights go."""
-    yield home
-    yield home / "models"
-    yield home.absolute().parent / "models"
+    near = (home / "models", home.absolute().parent / "models")
+    return (home, *(place for place in near if place != home.absolute()))
 
 
 def _count(path: Path) -> tuple[int | None, list[str]]:

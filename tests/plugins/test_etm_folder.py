@@ -365,6 +365,9 @@ def test_a_sidecar_that_names_code_is_refused_and_not_copied(name: str, tmp_path
     assert ran.code == 3
     assert ran.json["error"]["kind"] == "unsafe"
     assert not (tmp_path / "out").exists()
+    allowed = call("convert", folder, "-o", tmp_path / "out", "--allow-opaque-calls")
+    assert allowed.code == 0
+    assert not (tmp_path / "out" / name).exists()
 
 
 def test_files_of_another_model_with_etms_names_are_not_claimed(

@@ -201,7 +201,10 @@ def test_the_runtime_takes_one_text_several_an_array_or_rows(
 
     palettes = modal.text_to_color(TEXTS)
 
-    for given_texts in (tuple(TEXTS), GOLDEN["in_text_raw"], GOLDEN["in_text"].tolist()):
+    rows = GOLDEN["in_text"]
+    for given_texts in (
+        tuple(TEXTS), GOLDEN["in_text_raw"], rows.tolist(), scipy.sparse.csr_array(rows),
+    ):  # fmt: skip
         np.testing.assert_allclose(modal.text_to_color(given_texts), palettes, rtol=0, atol=1e-6)
     np.testing.assert_allclose(modal.text_to_color(TEXTS[2]), palettes[2:3], rtol=0, atol=1e-6)
 
