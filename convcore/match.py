@@ -215,8 +215,18 @@ def _shape(shape: Iterable[int | str]) -> str:
 
 
 def settle_split(layout: Layout, checkpoint: Checkpoint) -> LayoutMatch:
-    """Match a layout that the user spelled out on the command line."""
-    return assemble(consider(layout, checkpoint), checkpoint)
+    """Match a layout that the user spelled out on the command line.
+
+    Tensors of an unsupported kind in what is left over do not keep the named parts from being
+    written: the ledger drops them with their kind.
+    """
+    match = assemble(consider(layout, checkpoint), checkpoint)
+    odd = {
+        name: f"{tensor.unsupported}: a kind of tensor that is not supported"
+        for name, tensor in match.states.get(REMAINDER, {}).items()
+        if tensor.unsupported
+    }
+    return attrs.evolve(match, dropped={**match.dropped, **odd})
 
 
 def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:

@@ -100,7 +100,11 @@ def choose_components(
     Raises:
         UsageError: A name is unknown.
     """
-    parts = [part for part in match.layout.components if part.name in match.states]
+    parts = [
+        part
+        for part in match.layout.components
+        if not match.states.get(part.name, {}).keys() <= match.dropped.keys()
+    ]
     known = [part.name for part in parts]
     for name in wanted:
         if name not in known:

@@ -8,6 +8,7 @@ from typing import Any
 
 from convcore.archive.lazy import LazyTensor, TypedStorage
 from convcore.archive.opaque_text import decoded
+from convcore.archive.pickles.numpy_objects import NumpyType
 from convcore.archive.pickles.values import TorchName
 from convcore.archive.tree import part_name
 from convcore.archive.unwrapping import as_mapping, is_omegaconf, omegaconf_tree, path_text
@@ -68,6 +69,8 @@ class _Plainer:
             return {"$set": sorted(items, key=lambda item: (type(item).__name__, str(item)))}
         if type(value) is Opaque:
             return self.opaque(value, path, depth)
+        if type(value) is NumpyType:
+            return f"numpy.{value.name or _text(value.text)}"
         return {"$type": f"{type(value).__module__}.{type(value).__qualname__}"}
 
     def listing(self, values: Any, path: str, depth: int) -> list[Any]:

@@ -153,6 +153,21 @@ def test_an_unknown_model_is_split_by_prefixes(convcore, tmp_path) -> None:
     assert torch.equal(torch.load(out / "remainder.pth")["w"], tensors["head.w"])
 
 
+def test_an_unsupported_tensor_is_named_and_the_rest_can_be_taken(convcore, tmp_path) -> None:
+    torch.save({"odd": torch.ones(2).to_sparse(), "w": torch.ones(3)}, tmp_path / "m.pt")
+    out = tmp_path / "out"
+
+    refused = convcore("convert", tmp_path / "m.pt", "-o", out, "--layout", "plain")
+    taken = convcore("convert", tmp_path / "m.pt", "-o", out, "--component", "rest=w")
+
+    assert (refused.code, taken.code) == (3, 0), taken.err
+    assert "odd: sparse" in refused.err
+    assert torch.equal(torch.load(out / "rest.pth", weights_only=True)["w"], torch.ones(3))
+    rows = {r["tensor"]: r for r in json.loads((out / "manifest.json").read_text())["ledger"]}
+    assert rows["odd"]["state"] == "dropped"
+    assert "sparse" in rows["odd"]["reason"]
+
+
 def test_plain_takes_any_checkpoint_as_it_is(convcore, tmp_path) -> None:
     shared = torch.arange(12.0).reshape(3, 4)
     tensors = {"emb.weight": shared, "out.weight": shared, "t": shared.t(), "s": torch.tensor(3)}
