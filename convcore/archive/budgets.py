@@ -18,6 +18,7 @@ class Budgets:
         marks: Open MARKs.
         memo: Memo entries.
         text_bytes: One string or bytes object.
+        names: Different classes and functions named.
         object_bytes: Estimated memory of all objects the pickles make.
         integer_bytes: One binary integer.
         integer_digits: One textual integer or float.
@@ -43,6 +44,7 @@ class Budgets:
     marks: int = 100_000
     memo: int = 2_000_000
     text_bytes: int = 64 * MIB
+    names: int = 10_000
     object_bytes: int = 192 * MIB
     integer_bytes: int = 1024
     integer_digits: int = 1000

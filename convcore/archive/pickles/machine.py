@@ -17,6 +17,17 @@ _WHAT_BREAKS = (
     AttributeError, ArithmeticError, IndexError, KeyError, MemoryError, RecursionError, TypeError,
     ValueError, struct.error,
 )  # fmt: skip
+# Bytes of the arguments of fixed size, which tell a cut pickle from an empty stack.
+_ARGUMENT = {
+    code: length
+    for length, codes in (
+        (1, b"KqhUC\x80\x8a\x8c"),
+        (2, b"M"),
+        (4, b"JrjXBT\x8b"),
+        (8, b"G\x8d\x8e\x95\x96"),
+    )
+    for code in codes
+}
 
 Handler = Callable[["Machine", int], int]
 
@@ -139,11 +150,11 @@ class Machine:
     def _grow(self, pos: int, error: Exception) -> None:
         """Fetch more bytes so that the opcode at ``pos`` can be tried again."""
         have = len(self.data)
-        wanted = have + 1
-        if isinstance(error, Short):
-            wanted = error.args[0]
-        elif pos + 9 <= have:  # all arguments but text were there: the stack was too short
-            raise self.fault(pos, "takes more values than the stack holds") from error
+        wanted = error.args[0] if isinstance(error, Short) else have + 1
+        if not isinstance(error, Short) and pos < have:
+            wanted = pos + 1 + _ARGUMENT.get(self.data[pos], 0)
+            if wanted <= have:
+                raise self.fault(pos, _told(error)) from error
         if wanted > self.limit or self.source is None:
             raise self.fault(
                 pos, f"the pickle is cut short at offset {self.base + self.limit}"
@@ -205,6 +216,8 @@ class Machine:
 def _told(error: Exception) -> str:
     if isinstance(error, KeyError):
         return "takes a memo entry that was never put"
+    if isinstance(error, IndexError):
+        return "takes more values than the stack holds"
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     return f"cannot be read ({type(error).__name__})"

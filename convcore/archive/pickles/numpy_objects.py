@@ -91,8 +91,10 @@ def _scalar(reading: Reading, args: tuple[Any, ...]) -> Any:
     if type(data) is str:  # a Python 2 pickle
         data = data.encode()
     if name is not None and type(data) is bytes:
-        mark = ">" if kind.order == ">" else "<"
-        values = struct.unpack(mark + _CODES[name], data)
+        layout = struct.Struct((">" if kind.order == ">" else "<") + _CODES[name])
+        if len(data) != layout.size:
+            raise Malformed(f"a numpy scalar of type {name} has {len(data)} bytes")
+        values = layout.unpack(data)
         reading.charged += 40
         return values[0] if len(values) == 1 else complex(*values)
     if kind.plain and kind.text[:1] == "U" and type(data) is bytes:

@@ -99,7 +99,9 @@ class Reading:
     def _first(self, module: str, name: str) -> Any:
         for part in (module, name):
             if not 0 < len(part) <= 1000 or not part.isprintable():
-                raise Malformed(f"the name {part!r} is empty, too long or not printable")
+                raise Malformed(f"the name {part[:60]!r} is empty, too long or not printable")
+        if len(self.names) >= self.budgets.names:
+            raise Malformed(f"names more than {self.budgets.names} different classes and functions")
         self.charged += 500
         canonical = (_MOVED.get(module, module), name)
         value = self.values.get(canonical)
