@@ -39,6 +39,7 @@ CORPUS = [
     "a Calm café at dawn: pale blue, soft grey; x y z",
     "The 1920s velvet evening in naïve violet_silk 7 10 100",
     "fresh green leaf, fresh mint, fresh spring garden and the dew",
+    "\u0e01\u0e31\u0e19 \u0e01\u0e01\u0e31\u0e07\u0e08 and more",
     "Größe straße ÉTUDE étude e\u0301tude \uff21\uff22 \u0130stanbul modern",
 ]
 ASKED = [
