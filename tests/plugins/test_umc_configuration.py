@@ -48,7 +48,7 @@ def test_an_option_beats_the_file_and_the_file_beats_the_dataset(
 
     assert near["bert_heads"] == (4, "file")
     assert near["attn_mask"] == (True, "dataset")
-    assert near["nheads"] == (8, "dataset")
+    assert near["nheads"] == (None, "unknown")  # a width of 32 is not the published one
     assert near["video_length"] == (250, "dataset")
     assert near["base_dim"] == (32, "shape")
     assert chosen["bert_config"] == ("other/config.json", "option")
@@ -74,26 +74,24 @@ def test_a_run_folder_that_names_a_known_dataset_brings_its_lengths(
 
     found = tuple(settings[f"{name}_length"][0] for name in ("text", "video", "audio"))
     assert found == lengths  # this BERT's 40 positions are too few for two of them
-    assert settings["nheads"] == (8, "dataset")
+    assert settings["nheads"] == (None, "unknown")
     assert settings["bert_heads"] == (None, "unknown")
     assert "base_dim 32 instead of 256" in evidence(path, registry)
 
 
-def test_a_dataset_whose_heads_do_not_divide_the_width_leaves_them_unknown(
-    registry: Registry, tmp_path: Path
-) -> None:
-    def narrow(state: dict[str, torch.Tensor]) -> None:
+def test_the_published_width_brings_the_published_heads(registry: Registry, tmp_path: Path) -> None:
+    def widen(state: dict[str, torch.Tensor]) -> None:
         for key, value in state.items():
             if TEXT not in key:
-                sizes = [28 * (n // 32) if n % 32 == 0 else n for n in value.shape]
+                sizes = [256 * (n // 32) if n % 32 == 0 else n for n in value.shape]
                 state[key] = torch.zeros(sizes)
 
-    path = save(tmp_path, narrow, NAME)
+    path = save(tmp_path, widen, NAME)
 
     settings = origins(path, registry)
 
-    assert settings["nheads"] == (None, "unknown")
-    assert "a width of 28 cannot be shared by 8 heads" in evidence(path, registry)
+    assert settings["base_dim"] == (256, "shape")
+    assert settings["nheads"] == (8, "dataset")
 
 
 def test_whatever_is_unknown_stops_onnx_and_every_option_is_named_at_once(
