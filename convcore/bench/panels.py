@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from convcore.bench.columns import device, figure, text
@@ -56,20 +57,14 @@ def draw_panel(ax: Axes, name: str, rows: Sequence[Row]) -> None:
 
 
 def legend_of(rows: Iterable[Row]) -> list[Any]:
-    """One entry per backend, then one per line style where there are several."""
+    """One entry per backend that was timed."""
     from matplotlib.lines import Line2D
 
-    rows = [row for row in rows if row.summary is not None]
-    backends = dict.fromkeys(row.backend for row in rows)
-    handles = [
+    backends = dict.fromkeys(row.backend for row in rows if row.summary is not None)
+    return [
         Line2D([], [], color=_COLOURS[name], marker=_MARKERS[name], markersize=5.5, label=name)
         for name in backends
     ]
-    rest = _rest(rows)
-    if len(rest) > 1 and _curves(rows):
-        handles += [Line2D([], [], color="#5f6368", linestyle=_dash(rest, other), label=other)
-                    for other in rest]  # fmt: skip
-    return handles
 
 
 def _curves(rows: Iterable[Row]) -> bool:
@@ -80,54 +75,69 @@ def _rest(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(series_of(row)[1] for row in rows))
 
 
-def _dash(rest: Sequence[str], other: str) -> str:
-    return _DASHES[rest.index(other) % len(_DASHES)]
-
-
 def _draw_curves(ax: Axes, rows: Sequence[Row]) -> None:
-    rest = _rest(rows)
+    from matplotlib.lines import Line2D
+
+    unit, scale = _unit(rows)
+    dashes = dict(zip(_rest(rows), cycle(_DASHES), strict=False))
     for series in dict.fromkeys(map(series_of, rows)):
         points = sorted((row for row in rows if series_of(row) == series), key=lambda r: r.batch)
         x = [row.batch for row in points]
         colour = _COLOURS[series[0]]
-        low, middle, high = zip(*(_band(row) for row in points), strict=True)
-        ax.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+        low, middle, high = zip(*(_band(row, scale) for row in points), strict=True)
+        ax.fill_between(x, low, high, color=colour, alpha=0.16 / len(dashes) ** 0.5, linewidth=0)
         ax.plot(
             x, middle, color=colour, marker=_MARKERS[series[0]], markersize=5,
             markeredgecolor="white", markeredgewidth=0.8, linewidth=1.8,
-            linestyle=_dash(rest, series[1]),
+            linestyle=dashes[series[1]],
         )  # fmt: skip
     batches = sorted({row.batch for row in rows})
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(batches, labels=[str(batch) for batch in batches], minor=False)
     ax.minorticks_off()
-    _plain_ticks(ax, "y")
+    _plain_ticks(ax)
     ax.set_xlabel(_under("batch size", rows))
-    ax.set_ylabel("latency, ms")
+    ax.set_ylabel(f"latency, {unit}")
+    if len(dashes) > 1:
+        styles = [Line2D([], [], color="#5f6368", linestyle=dash, label=label)
+                  for label, dash in dashes.items()]  # fmt: skip
+        ax.legend(handles=styles, fontsize=8, loc="upper left", frameon=True, framealpha=0.8,
+                  edgecolor="none")  # fmt: skip
 
 
 def _draw_bars(ax: Axes, rows: Sequence[Row]) -> None:
-    several = len(_rest(rows)) > 1
-    for place, row in enumerate(rows):
-        low, middle, high = _band(row)
-        colour = _COLOURS[row.backend]
-        ax.plot([low, high], [place, place], color=colour, alpha=0.3, linewidth=9,
+    unit, scale = _unit(rows)
+    bands = [_band(row, scale) for row in rows]
+    # A tail far beyond every median would leave no room to compare the medians.
+    end = min(max(high for _, _, high in bands), 2.5 * max(middle for _, middle, _ in bands))
+    for place, (row, (low, middle, high)) in enumerate(zip(rows, bands, strict=True)):
+        colour, top = _COLOURS[row.backend], min(high, end)
+        ax.plot([low, top], [place, place], color=colour, alpha=0.3, linewidth=9,
                 solid_capstyle="butt")  # fmt: skip
         ax.plot([middle], [place], color=colour, marker=_MARKERS[row.backend], markersize=7,
-                markeredgecolor="white")  # fmt: skip
-        label = f"{text(figure(middle))} ms"
+                markeredgecolor="white", clip_on=False, zorder=3)  # fmt: skip
+        cut = "" if high <= end else " \N{RIGHTWARDS ARROW}"
+        label = f"{cut} {text(figure(middle))} {unit}"
         if row.speedup:
             label += f"   {text(figure(row.speedup))}x eager"
-        ax.annotate(label, (high, place), xytext=(7, 0), textcoords="offset points", va="center",
+        ax.annotate(label, (top, place), xytext=(5, 0), textcoords="offset points", va="center",
                     fontsize=8.5, color="#3c4043", annotation_clip=False)  # fmt: skip
+    several = len(_rest(rows)) > 1
     labels = [f"{row.backend}, {series_of(row)[1]}" if several else row.backend for row in rows]
     ax.set_yticks(range(len(rows)), labels=labels)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlim(0, max(_band(row)[2] for row in rows) * 1.45)  # room for the labels
-    ax.set_xlabel(_under(f"latency at batch {rows[0].batch}, ms", rows))
+    ax.set_xlim(0, end * 1.5)  # room for the labels
+    ax.locator_params(axis="x", nbins=6)
+    ax.set_xlabel(_under(f"latency at batch {rows[0].batch}, {unit}", rows))
+
+
+def _unit(rows: Iterable[Row]) -> tuple[str, float]:
+    """The unit of a panel, and what a number of milliseconds is in it."""
+    longest = max(_band(row, 1.0)[1] for row in rows)
+    return ("ms", 1.0) if longest >= 0.2 else ("µs", 1e3)
 
 
 def _under(label: str, rows: Sequence[Row]) -> str:
@@ -135,17 +145,16 @@ def _under(label: str, rows: Sequence[Row]) -> str:
     return f"{label}   ({rest[0]})" if len(rest) == 1 else label
 
 
-def _plain_ticks(ax: Axes, which: str) -> None:
-    """Label a logarithmic axis with plain numbers at 1, 2 and 5, not with powers of ten."""
+def _plain_ticks(ax: Axes) -> None:
+    """Label the logarithmic y axis with plain numbers at 1, 2 and 5, not with powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    axis = getattr(ax, f"{which}axis")
-    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _band(row: Row) -> tuple[float, float, float]:
-    """5th percentile, median and 95th percentile of all calls, in milliseconds."""
+def _band(row: Row, scale: float) -> tuple[float, float, float]:
+    """5th percentile, median and 95th percentile of all calls; in milliseconds for a scale of 1."""
     pooled = sorted(value for run in row.runs for value in run.samples_ns)
-    low, middle, high = (percentile(pooled, q) / 1e6 for q in (5, 50, 95))
+    low, middle, high = (percentile(pooled, q) / 1e6 * scale for q in (5, 50, 95))
     return low, middle, high

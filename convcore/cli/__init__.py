@@ -97,8 +97,9 @@ def _code(arguments: list[str]) -> int:
     with _streams(), _warnings():
         try:
             with interruptible():
-                main.main(arguments, prog_name="convcore", standalone_mode=False)
+                exit_code = main.main(arguments, prog_name="convcore", standalone_mode=False)
             sys.stdout.flush()
+            return exit_code if isinstance(exit_code, int) else 0  # what ctx.exit was given
         except ConvcoreError as error:
             return _explain(error, arguments)
         except click.exceptions.Exit as exit_:

@@ -86,17 +86,15 @@ def command(session: Session, /, path: Path, as_json: bool, **given: Any) -> Non
         with show.progress(quiet=as_json) as told:
             bench(_request(session, path, given), _plan(given), keep, lambda s: told(s, 0, 0))
     finally:  # an interrupt too leaves what was finished
+        error = _judgement(so_far[0]) if so_far else None
         if so_far and so_far[0].rows:
-            _tell(so_far[0], as_json=as_json, markdown=given["markdown"])
+            _tell(so_far[0], error, as_json=as_json, markdown=given["markdown"])
             if given["plot"]:
                 write_plot(so_far[0], given["plot"])
-    failed = [row for row in so_far[0].rows if row.status == "failed"]
-    if failed and not any(row.status == "ok" for row in so_far[0].rows):
-        raise VerificationError(
-            f"none of the {len(failed)} contenders computed what torch eager computes",
-            seen=dict.fromkeys(f"{row.graph}, {row.backend}: {row.reason}" for row in failed),
-            remedy="convert the checkpoint again and let convcore verify look at it",
-        )
+    if error is not None:
+        if as_json:
+            click.get_current_context().exit(error.exit_code)
+        raise error
 
 
 def _request(session: Session, path: Path, given: dict[str, Any]) -> Request:
@@ -166,7 +164,26 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return sizes
 
 
-def _tell(benchmark: Benchmark, *, as_json: bool, markdown: bool) -> None:
+def _judgement(benchmark: Benchmark) -> VerificationError | None:
+    """An error where something was computed wrongly, or nothing at all; None where all is well."""
+    from convcore.bench.columns import contender
+
+    wrong = [row for row in benchmark.rows if row.parity is not None and not row.parity.passed]
+    failed = [row for row in benchmark.rows if row.status == "failed"]
+    if not wrong and (not failed or len(failed) < len(benchmark.rows)):
+        return None
+    problem = "differ from torch eager" if wrong else "could not be timed"
+    seen = [f"{row.graph}, {contender(row)}: {row.reason}" for row in wrong or failed]
+    return VerificationError(
+        f"{len(seen)} of {len(benchmark.rows)} contenders {problem}",
+        seen=seen,
+        remedy="convert the checkpoint again, let convcore verify look at it, or set --atol",
+    )
+
+
+def _tell(
+    benchmark: Benchmark, error: VerificationError | None, *, as_json: bool, markdown: bool
+) -> None:
     from convcore.bench.columns import cells, heading, remarks
     from convcore.bench.machine import described
     from convcore.bench.markdown import as_markdown
@@ -175,7 +192,8 @@ def _tell(benchmark: Benchmark, *, as_json: bool, markdown: bool) -> None:
     from convcore.cli import show
 
     if as_json:
-        click.echo(json.dumps(as_document(benchmark), separators=(",", ":")))  # samples are many
+        document = as_document(benchmark) | ({"error": error.as_dict()} if error else {})
+        click.echo(json.dumps(document, separators=(",", ":")))  # on one line: samples are many
         return
     if markdown:
         click.echo(as_markdown(benchmark), nl=False)

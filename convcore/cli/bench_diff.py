@@ -34,16 +34,19 @@ def command(first: Path, second: Path, limit: float | None, as_json: bool) -> No
 
     comparison = compare(load(first), load(second))
     worse = () if limit is None else comparison.regressions(limit)
-    if as_json and not worse:
-        show.json_document(_document(comparison))
-    elif not as_json:
-        _tell(comparison)
+    error = None
     if worse:
-        raise VerificationError(
+        error = VerificationError(
             f"{len(worse)} of {len(comparison.changes)} contenders got worse, beyond {limit:g} %",
             seen=[_sentence(change) for change in worse],
             remedy="find out what changed; the notes and warnings may name a reason",
         )
+    if as_json:
+        show.json_document(_document(comparison) | ({"error": error.as_dict()} if error else {}))
+        click.get_current_context().exit(error.exit_code if error else 0)
+    _tell(comparison)
+    if error is not None:
+        raise error
 
 
 def _tell(comparison: Comparison) -> None:

@@ -103,7 +103,7 @@ def test_a_backend_that_computes_something_else_is_failed(folder: Path, tmp_path
 
     ran = bench(wrong, *TWO, "--component", "generator_AB", "--batch-size", "1", "--json")
 
-    assert ran.code == 0, ran.err
+    assert ran.code == ran.json["error"]["exit_code"] == 6
     eager, runtime = ran.json["rows"]
     assert eager["status"] == "ok"
     assert (runtime["status"], runtime["summary"], runtime["speedup"]) == ("failed", None, None)
@@ -209,8 +209,10 @@ def test_a_comparison_is_one_json_document(tmp_path: Path) -> None:
     save(benchmark(row([1.0] * 50)), tmp_path / "a.json")
     save(benchmark(row([2.0] * 50), row([1.0] * 50, batch=8)), tmp_path / "b.json")
 
-    ran = call("bench-diff", tmp_path / "a.json", tmp_path / "b.json", "--json")
+    ran = call("bench-diff", tmp_path / "a.json", tmp_path / "b.json", "--json",
+               "--fail-on-regression", "20")  # fmt: skip
 
+    assert ran.code == ran.json["error"]["exit_code"] == 6
     slower, new = ran.json["changes"]
     assert (slower["verdict"], slower["change"]) == ("slower", pytest.approx(1.0))
     assert (new["verdict"], new["sizes"]) == ("new", {"batch": 8})

@@ -60,7 +60,7 @@ def load(job: Job) -> Contender:
 
     def bind(arrays: Arrays) -> Bound:
         if on_cuda:
-            return _bind_cuda(session, arrays, job.device)
+            return _bind_cuda(session, arrays, job.device, clock)
         feed = {value.name: arrays[value.name] for value in session.get_inputs()}
         return Bound(
             lambda: session.run(names, feed),
@@ -105,7 +105,7 @@ def _cuda_options(device: str) -> dict[str, str]:
     }
 
 
-def _bind_cuda(session: Any, arrays: Arrays, device: str) -> Bound:
+def _bind_cuda(session: Any, arrays: Arrays, device: str, clock: Clock) -> Bound:
     import torch
 
     from convcore.bench.backends.torch_module import copy_time
@@ -128,7 +128,7 @@ def _bind_cuda(session: Any, arrays: Arrays, device: str) -> Bound:
     def read(_: None) -> Arrays:
         return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
 
-    return Bound(step, read, copy_time(list(host.values()), device))
+    return Bound(step, read, copy_time(list(host.values()), device, clock))
 
 
 def _cuda_free(device: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from convcore.bench.backends import Bound, Contender
@@ -33,6 +33,7 @@ def load(job: Job) -> Contender:
     torch.set_num_threads(job.threads)
     torch.set_num_interop_threads(1)
     torch.backends.cudnn.allow_tf32 = False  # parity is judged in float32, so that is what is timed
+    clock = clock_for(job.device)
     match, graph = open_graph(job)
     module = build(graph, match).to(job.device)
     loaded = time.perf_counter()
@@ -52,13 +53,13 @@ def load(job: Job) -> Contender:
             arrays = (value.cpu().numpy() for value in values)
             return dict(zip(outputs, arrays, strict=True))
 
-        return Bound(lambda: called(*placed), read, copy_time(host, job.device))
+        return Bound(lambda: called(*placed), read, copy_time(host, job.device, clock))
 
     on_cuda = job.device != "cpu"
     return Contender(
         imported - began,
         loaded - imported,
-        clock_for(job.device),
+        clock,
         bind,
         torch.inference_mode,
         dict,
@@ -68,19 +69,24 @@ def load(job: Job) -> Contender:
 
 
 def clock_for(device: str) -> Clock:
-    """Events on torch's current stream for a CUDA device, the host's counter for the CPU."""
+    """The host's counter for the CPU; events on a stream that becomes torch's current one for CUDA.
+
+    Not the default stream: that is the null pointer, which onnxruntime takes for "none given".
+    """
     if device == "cpu":
         return HostClock()
     import torch
 
     torch.cuda.set_device(device)
-    return CudaClock(torch.cuda.current_stream())
+    make_stream: Callable[[str], Any] = torch.cuda.Stream  # untyped in torch
+    stream = make_stream(device)
+    torch.cuda.set_stream(stream)
+    return CudaClock(stream)
 
 
-def copy_time(host: list[torch.Tensor], device: str) -> int | None:
+def copy_time(host: list[torch.Tensor], device: str, clock: Clock) -> int | None:
     """Median nanoseconds of copying inputs to a CUDA device; None for the CPU."""
     if device == "cpu":
         return None
-    clock = clock_for(device)
     times = sorted(clock.time(lambda: [t.to(device) for t in host]) for _ in range(_COPIES))
     return times[_COPIES // 2]
