@@ -21,7 +21,9 @@ def test_the_shared_prefix_ends_at_a_dot(keys: list[str], expected: str) -> None
 
 
 def test_the_longest_pattern_owns_a_key() -> None:
-    assign = assigner([("enc.", "encoder"), ("enc.out.", "decoder"), ("alpha", "loose"), ("*", "x")])
+    assign = assigner(
+        [("enc.", "encoder"), ("enc.out.", "decoder"), ("alpha", "loose"), ("*", "x")]
+    )
 
     owners = [assign(key) for key in ("enc.w", "enc.out.w", "alpha", "alpha2", "other.enc.w")]
 

@@ -77,7 +77,7 @@ ODD = {
     "a broken link": lambda folder: (folder / "x").symlink_to("nowhere") or folder / "x",
     "a loop of links": lambda folder: (folder / "x").symlink_to("x") or folder / "x",
     "a name with a NUL": lambda folder: Path("a\\0b"),
-    "an empty name": lambda folder: Path(""),
+    "an empty name": lambda folder: Path(),
     "a very long name": lambda folder: folder / ("x" * 300),
 }
 

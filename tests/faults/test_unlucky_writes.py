@@ -1,4 +1,4 @@
-"""Killed, interrupted, out of space, changed underneath: the destination is absent, old or whole."""
+"""Killed, interrupted, out of space: the destination is absent, as it was, or whole."""
 
 from __future__ import annotations
 
@@ -145,9 +145,7 @@ def test_a_full_disk_is_told_before_anything_is_written(big: Path, tmp_path: Pat
     assert left == []
 
 
-def test_an_input_that_changes_while_it_is_read_is_not_published(
-    big: Path, tmp_path: Path
-) -> None:
+def test_an_input_that_changes_while_it_is_read_is_not_published(big: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.pt"
     mine.write_bytes(big.read_bytes())
     process = start(mine, tmp_path / "out")
