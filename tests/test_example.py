@@ -120,12 +120,20 @@ def test_files_that_lie_there_already_count(tmp_path: Path) -> None:
     assert [graph["file"] for graph in constant(source, "GRAPHS")] == ["net.onnx"]
 
 
+class Posing:
+    """An object whose representation is code."""
+
+    def __repr__(self) -> str:
+        return "__import__('os').abort()"
+
+
 def test_text_of_a_checkpoint_never_becomes_code(tmp_path: Path) -> None:
-    graph = small.graph("net", Net, call=("Net", {"name": HOSTILE}))
+    graph = small.graph("net", Net, call=("Net", {"name": HOSTILE, "poser": Posing()}))
 
     source = rendered(tmp_path, graph, "net.pth")
 
-    assert constant(source, "NETWORKS")[0]["arguments"] == {"name": HOSTILE}
+    arguments = constant(source, "NETWORKS")[0]["arguments"]
+    assert arguments == {"name": HOSTILE, "poser": repr(Posing())}
     assert imports(source) <= {"__future__", "pathlib", "torch", "safetensors.torch"}
 
 

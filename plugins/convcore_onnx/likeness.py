@@ -15,11 +15,11 @@ _PLAIN = (int, float, complex, str, bytes, bool, type(None), type)
 def same_but_for_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     """Compare two networks module by module.
 
-    Same classes, same plain attributes, parameters and saved buffers of the same shapes, equal
-    values wherever a state dict has none (buffers that are not saved, tensors kept as attributes),
-    no hooks, and the same ties between parameters. What cannot be compared counts as different.
+    Same classes, same plain attributes, parameters and saved buffers of the same shapes, and equal
+    values wherever a state dict has none (buffers that are not saved, tensors kept as attributes).
+    What cannot be compared, a hook for one, counts as different.
     """
-    return _same_module(one, other) and _ties(one) == _ties(other)
+    return _same_module(one, other)
 
 
 def _same_module(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -71,10 +71,3 @@ def _same_value(one: Any, other: Any) -> bool:
         if isinstance(one, (*_PLAIN, torch.dtype, torch.device))
         else one is other
     )
-
-
-def _ties(module: torch.nn.Module) -> list[list[str]]:
-    names: dict[int, list[str]] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        names.setdefault(id(tensor), []).append(name)
-    return [group for group in names.values() if len(group) > 1]

@@ -27,6 +27,8 @@ def write_graphs(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Le
     Raises:
         TargetError: A network could not be exported, or the file is not what was asked for.
     """
+    import torch  # noqa: F401  # loaded before ``quiet``, or its log would go there for good
+
     ledger, exports = Ledger(), list[Export]()
     total = sum(output.nbytes for output in outputs)
     done = 0

@@ -323,6 +323,9 @@ def test_normalisation_is_found_one_folder_up(tmp_path: Path) -> None:
     inner = compute(match, "generator_AB", ((x - 0.5) / 2).numpy())
     outer = compute(match, "convert_AB", x.numpy())
     np.testing.assert_allclose(outer, inner * 0.5 - 1, atol=1e-6)
+    inner = compute(match, "generator_BA", ((x + 1) / 0.5).numpy())
+    outer = compute(match, "convert_BA", x.numpy())
+    np.testing.assert_allclose(outer, inner * 2 + 0.5, atol=1e-6)
     assert match.value("normalization") == "per domain"
 
 
