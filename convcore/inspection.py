@@ -124,7 +124,7 @@ def look(
     if deep:
         for tensor in checkpoint.tensors.values():
             if not tensor.unsupported:
-                for _ in tensor.chunks():
+                for _ in tensor.chunks(check=True):
                     pass
     try:
         match = match_layout(checkpoint, registry, name=layout, config=config)
