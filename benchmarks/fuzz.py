@@ -6,8 +6,8 @@ Three entry points, one after another in every round: ``open_archive`` on contai
 opcodes, ``open_archive`` on mutated legal files, ``read_joblib`` on mutated streams. An input is
 kept for further mutation when it is answered in a way not seen before (the sentence without its
 numbers), which leads the campaign deeper as coverage would. A finding is anything but an answer or
-one ``SourceError`` within two seconds. ``--atheris`` lets atheris, where it is installed, choose the
-bytes. Exit code 1 when there are findings.
+one ``SourceError`` within two seconds. ``--atheris`` lets atheris, where it is installed, choose
+the bytes. Exit code 1 when there are findings.
 """
 
 from __future__ import annotations

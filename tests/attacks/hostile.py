@@ -66,10 +66,16 @@ OPCODES = {
     "module of a package": call("os.path.os", "system", RUN),
     "state of a tensor": tensor() + call("os", "system", RUN) + POP,
     "hook of a tensor": call(
-        "torch._utils", "_rebuild_tensor_v2", storage(), number(0), sizes(4), sizes(1), b"\x89",
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        storage(),
+        number(0),
+        sizes(4),
+        sizes(1),
+        b"\x89",
         call("os", "system", RUN),
     ),
-}  # fmt: skip
+}
 
 _ODICT = call("collections", "OrderedDict")
 _SPARSE = tuple_of(tensor(), tensor(), sizes(2**62))
@@ -116,7 +122,10 @@ BROKEN = {
     "float that is none": (b"Fabc\n", "cannot be read"),
     "float of 5000 digits": (b"F" + b"9" * 5000 + b"\n", "too long"),
     "frame beyond the record": (b"\x95" + b"\xff" * 7 + b"\x00N", "FRAME"),
-    "frame in a frame": (b"\x95" + struct.pack("<Q", 20) + b"\x95" + struct.pack("<Q", 1) + b"N" * 20, "FRAME"),
+    "frame in a frame": (
+        b"\x95" + struct.pack("<Q", 20) + b"\x95" + struct.pack("<Q", 1) + b"N" * 20,
+        "FRAME",
+    ),
     "argument across a frame": (b"\x95" + struct.pack("<Q", 3) + text("abc"), "crosses"),
     "name without module": (b"c\nx\n", "empty"),
     "name with control characters": (b"ca\x1b[31m\nx\n", "not printable"),
@@ -137,7 +146,10 @@ BROKEN = {
     "add to a list": (b"](N\x90", "adds to a list"),
     "state of a dictionary": (b"}}" + BUILD, "sets the state of a dict"),
     "state of a number": (number(1) + b"}" + BUILD, "sets the state of a int"),
-    "state of a finished tensor": (tensor() + tuple_of(storage(), number(0), sizes(1), sizes(1)) + BUILD, "state of a tensor"),
+    "state of a finished tensor": (
+        tensor() + tuple_of(storage(), number(0), sizes(1), sizes(1)) + BUILD,
+        "state of a tensor",
+    ),
     "state of a finished tensor as dictionary": (tensor() + b"}" + BUILD, "state of a tensor"),
     "list as key": (b"}]Ns", "used as a dictionary key"),
     "dictionary as key": (b"}}Ns", "used as a dictionary key"),
@@ -155,7 +167,10 @@ BROKEN = {
     "storage of true elements": (tensor(storage(count=b"\x88")), "elements"),
     "storage of negative elements": (tensor(storage(count=-4)), "elements"),
     "storage of text elements": (tensor(storage(count=text("4"))), "elements"),
-    "storage of an unknown class": (tensor(storage(kind=name("my", "FloatStorage"))), "storage type"),
+    "storage of an unknown class": (
+        tensor(storage(kind=name("my", "FloatStorage"))),
+        "storage type",
+    ),
     "storage of a class that is none": (tensor(storage(kind=text("FloatStorage"))), "storage type"),
     "two claims about one storage": (
         tuple_of(tensor(), tensor(storage(kind=name("torch", "DoubleStorage")))),
@@ -179,21 +194,72 @@ BROKEN = {
     "65 axes": (tensor(shape=(1,) * 65, stride=(0,) * 65), "65 sizes"),
     "tensor over a tensor": (tensor(of=tensor()), "over a LazyTensor"),
     "tensor over text": (tensor(of=text("0")), "over a str"),
-    "tensor with three arguments": (call("torch._utils", "_rebuild_tensor_v2", storage(), number(0), sizes(1)), "with 3 arguments"),
-    "unknown metadata": (tensor(None, 0, (4,), (1,), b"\x89", _ODICT, mapping(backward=b"\x88")), "metadata"),
-    "v3 without a type": (tensor(None, 0, (4,), (1,), b"\x89", _ODICT, text("float32"), function="_rebuild_tensor_v3"), "element type"),
-    "v3 of a wider type": (tensor(None, 0, (4,), (1,), b"\x89", _ODICT, name("torch", "float64"), function="_rebuild_tensor_v3"), "outside its storage"),
-    "parameter of text": (call("torch._utils", "_rebuild_parameter", text("x"), b"\x88", b"}"), "not a tensor"),
+    "tensor with three arguments": (
+        call("torch._utils", "_rebuild_tensor_v2", storage(), number(0), sizes(1)),
+        "with 3 arguments",
+    ),
+    "unknown metadata": (
+        tensor(None, 0, (4,), (1,), b"\x89", _ODICT, mapping(backward=b"\x88")),
+        "metadata",
+    ),
+    "v3 without a type": (
+        tensor(
+            None, 0, (4,), (1,), b"\x89", _ODICT, text("float32"), function="_rebuild_tensor_v3"
+        ),
+        "element type",
+    ),
+    "v3 of a wider type": (
+        tensor(
+            None,
+            0,
+            (4,),
+            (1,),
+            b"\x89",
+            _ODICT,
+            name("torch", "float64"),
+            function="_rebuild_tensor_v3",
+        ),
+        "outside its storage",
+    ),
+    "parameter of text": (
+        call("torch._utils", "_rebuild_parameter", text("x"), b"\x88", b"}"),
+        "not a tensor",
+    ),
     "subclass by another function": (
-        call("torch._tensor", "_rebuild_from_type_v2", name("builtins", "print"), name("a", "B"), EMPTY, b"}"),
+        call(
+            "torch._tensor",
+            "_rebuild_from_type_v2",
+            name("builtins", "print"),
+            name("a", "B"),
+            EMPTY,
+            b"}",
+        ),
         "not known",
     ),
     "subclass by itself": (
-        call("torch._tensor", "_rebuild_from_type_v2", name("torch._tensor", "_rebuild_from_type_v2"), name("a", "B"), EMPTY, b"}"),
+        call(
+            "torch._tensor",
+            "_rebuild_from_type_v2",
+            name("torch._tensor", "_rebuild_from_type_v2"),
+            name("a", "B"),
+            EMPTY,
+            b"}",
+        ),
         "not known",
     ),
-    "sparse without values": (call("torch._utils", "_rebuild_sparse_tensor", name("torch", "sparse_coo"), EMPTY), "sparse"),
-    "sparse of text": (call("torch._utils", "_rebuild_sparse_tensor", name("torch", "sparse_coo"), tuple_of(text("i"), text("v"), sizes(1))), "not a tensor"),
+    "sparse without values": (
+        call("torch._utils", "_rebuild_sparse_tensor", name("torch", "sparse_coo"), EMPTY),
+        "sparse",
+    ),
+    "sparse of text": (
+        call(
+            "torch._utils",
+            "_rebuild_sparse_tensor",
+            name("torch", "sparse_coo"),
+            tuple_of(text("i"), text("v"), sizes(1)),
+        ),
+        "not a tensor",
+    ),
     "bytearray of a size": (call("builtins", "bytearray", number(2**34)), "latin1"),
     "bytes of a size": (call("builtins", "bytes", number(2**34)), "latin1"),
     "old tensor of a size": (call("torch", "FloatTensor", number(2**36)), "with arguments"),
@@ -205,7 +271,13 @@ BROKEN = {
     "ordered dictionary of no pairs": (call("collections", "OrderedDict", b"](NNNla"), "pair"),
     "numpy array larger than its bytes": (
         call("numpy.core.multiarray", "_reconstruct", name("numpy", "ndarray"), sizes(0), b"C\x01b")
-        + tuple_of(number(1), sizes(2**40), call("numpy", "dtype", text("f8"), b"\x89", b"\x88"), b"\x89", b"C\x01x")
+        + tuple_of(
+            number(1),
+            sizes(2**40),
+            call("numpy", "dtype", text("f8"), b"\x89", b"\x88"),
+            b"\x89",
+            b"C\x01x",
+        )
         + BUILD,
         "holds 1",
     ),
@@ -224,5 +296,8 @@ BROKEN = {
         "byte order",
     ),
     "device that is a tensor": (call("torch", "device", tensor()), "torch.device"),
-    "nested file that is none": (call("torch.storage", "_load_from_bytes", b"C\x04PK\x03\x04"), "directory"),
-}  # fmt: skip
+    "nested file that is none": (
+        call("torch.storage", "_load_from_bytes", b"C\x04PK\x03\x04"),
+        "directory",
+    ),
+}
