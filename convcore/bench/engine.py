@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -125,6 +126,7 @@ def timed(
             sized = attrs.evolve(answer, sizes=case.sizes)
             fresh = row_of(job, subject, sized)
             yield row_of(job, subject, sized, rows.get(fresh.key))
+        shutil.rmtree(job.scratch, ignore_errors=True)  # a compiler's cache can be large
 
 
 def jobs_of(
@@ -161,6 +163,8 @@ def _obstacle(subject: Subject, job: Job, ready: Ready) -> tuple[Status, str] | 
     """Why a contender need not be started at all."""
     if subject.reason is not None:
         return "failed", subject.reason
+    if job.backend != "onnxruntime" and subject.torch_reason is not None:
+        return "skipped", subject.torch_reason
     if job.backend == "onnxruntime":
         if subject.onnx is None:
             return "failed", subject.onnx_reason or "no ONNX file"

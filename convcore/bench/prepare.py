@@ -19,8 +19,9 @@ from convcore import manifest
 from convcore.bench.devices import choose_devices
 from convcore.bench.job import as_line, from_line
 from convcore.bench.machine import machine
+from convcore.bench.origin import open_origin, registry_for
 from convcore.bench.process import answer_on_stdout
-from convcore.bench.subject import Subject, make_subject, registry_for, wanted_graphs
+from convcore.bench.subject import Subject, make_subject, wanted_graphs
 from convcore.bench.sweep import check_axes
 from convcore.errors import ConvcoreError
 
@@ -106,22 +107,16 @@ def prepare(request: Request) -> Ready:
     Raises:
         ConvcoreError: The input cannot be read or converted, a name or device is unknown.
     """
-    from convcore.reopen import reopen
-
     registry = registry_for(request)
-    folder = _folder(request, registry)
-    described = manifest.load(folder)
-    match = reopen(folder, registry)
-    graphs = wanted_graphs(match, request.components)
+    origin = open_origin(_folder(request, registry), registry)
+    graphs = wanted_graphs(origin, request.components)
     check_axes(graphs, request.sizes)
     cuda = _cuda()  # imports torch: whatever can be refused without has been
     devices, notes = choose_devices(request.devices, len(cuda), _why_no_cuda())
-    subjects = tuple(
-        make_subject(match, graph, folder, described, request, registry) for graph in graphs
-    )
+    subjects = tuple(make_subject(origin, graph, request) for graph in graphs)
     return Ready(
-        str(folder),
-        {"name": described["source"]["name"], "layout": described["layout"]},
+        str(origin.folder),
+        {"name": origin.described["source"]["name"], "layout": origin.described["layout"]},
         subjects,
         devices,
         notes,

@@ -81,7 +81,7 @@ class Row:
         reason: Why it failed or was skipped.
         file_bytes: Bytes of the file the contender ships as.
         providers: onnxruntime only: execution provider to number of graph nodes it really ran.
-        parity: Comparison with torch eager on the CPU.
+        parity: Comparison with torch eager on the CPU; None where only an ONNX file was there.
         speedup: Torch eager's median by this one's; None without either, or when parity failed.
         summary: Figures over all runs.
         warnings: What to know before believing the figures.

@@ -97,6 +97,8 @@ def _status(job: Job, answer: Answer) -> tuple[Status, str | None]:
 
 def _warnings(runs: Sequence[Run], summary: Summary, job: Job, row: Row) -> Iterator[str]:
     method: Method = job.method
+    if row.parity is None:
+        yield "parity unknown: there are no weights here for torch eager"
     busy = max((run.others_busy or 0.0 for run in runs), default=0.0)
     if busy > BUSY:
         yield f"busy machine: others used {busy:.0%} of the processors"

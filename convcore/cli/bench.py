@@ -202,7 +202,7 @@ def _tell(
     narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
     for graph, rows in graphs_of(benchmark.rows).items():
         show.table(heading(graph, rows), *cells(rows, narrow=narrow))
-        show.lines("", remarks(rows))
+        show.lines("Remarks", remarks(rows))
         click.echo()
     for note in benchmark.notes:
         click.echo(note, file=sys.stderr)

@@ -110,6 +110,26 @@ def test_a_backend_that_computes_something_else_is_failed(folder: Path, tmp_path
     assert runtime["reason"].startswith("parity: differs from torch eager by")
 
 
+def test_onnx_files_without_weights_are_timed_and_their_parity_is_called_unknown(
+    folder: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for part in ("files", "ledger"):
+        manifest[part] = [each for each in manifest[part] if each["target"] == "onnx"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    for file in manifest["files"]:
+        (tmp_path / file["path"]).write_bytes((folder / file["path"]).read_bytes())
+
+    ran = bench(tmp_path, *TWO, "--component", "generator_AB", "--batch-size", "1", "--json")
+
+    assert ran.code == 0, ran.err
+    eager, runtime = ran.json["rows"]
+    assert (eager["status"], runtime["status"]) == ("skipped", "ok")
+    assert "no weight files" in eager["reason"]
+    assert runtime["parity"] is None
+    assert runtime["warnings"][0].startswith("parity unknown")
+
+
 def test_a_compiler_that_is_missing_fails_one_row_and_not_the_others(folder: Path) -> None:
     words = (folder, "--backend", "torch", "--backend", "torch-compile", "--component",
              "generator_AB", "--batch-size", "1", "--json")  # fmt: skip

@@ -26,7 +26,7 @@ def load(job: Job) -> Contender:
     began = time.perf_counter()
     import torch
 
-    from convcore.bench.subject import open_graph
+    from convcore.bench.origin import open_graph
     from convcore.network import build
 
     imported = time.perf_counter()
