@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Every runtime in use reads this version of the file format; newer ones are refused by some.
 IR_VERSION = 10
+_ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
+_NEAR = 1e-4
 
 
 def normalise(model: ir.Model, affine: Affine) -> None:
@@ -46,7 +48,39 @@ def optimise(model: ir.Model) -> None:
     """Fold what eval mode makes constant: batch norm into its linear layer, shapes, identities."""
     from onnxscript import optimizer
 
+    keep_small_terms(model)
     optimizer.optimize(model)
+
+
+def keep_small_terms(model: ir.Model) -> None:
+    """Give scalars that are nearly 0 or 1 an axis, so that no rewriting takes them for 0 or 1.
+
+    The optimiser drops ``x + c`` and ``x * c`` for scalars within 1e-8 of 0 or 1e-5 of 1. An
+    epsilon of 1e-10 is there for the inputs on which it counts; a variance of 1e-9 is one of them.
+    """
+    import onnx_ir as ir
+
+    for node in model.graph.all_nodes():
+        if node.op_type not in _ARITHMETIC or len(node.inputs) != 2:
+            continue
+        for place, value in enumerate(node.inputs):
+            constant = None if value is None else ir.convenience.get_const_tensor(value)
+            other = node.inputs[1 - place]
+            if value is None or constant is None or len(constant.shape):
+                continue
+            if other is None or not other.shape:  # the result would gain an axis
+                continue
+            number = constant.numpy()
+            if number.dtype.kind == "f" and _nearly(float(number), 0.0, 1.0):
+                name = f"{node.name or node.outputs[0].name}_term{place}"
+                kept = ir.tensor(number.reshape(1), name=name)
+                spread = ir.Value(name=name, shape=ir.Shape([1]), type=value.type, const_value=kept)
+                model.graph.register_initializer(spread)
+                node.replace_input_with(place, spread)
+
+
+def _nearly(number: float, *marks: float) -> bool:
+    return any(number != mark and abs(number - mark) < _NEAR for mark in marks)
 
 
 def label(model: ir.Model, graph: Graph, match: LayoutMatch) -> None:
