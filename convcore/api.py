@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from convcore.host import Registry, load_registry, warn
+from convcore.errors import warn
+from convcore.host import Registry, load_registry
 from convcore.inspection import Inspection, look
 from convcore.layout_file import read_layout
 from convcore.model import Checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -83,3 +84,8 @@ class PluginError(ConvcoreError):
 
     exit_code: ClassVar[int] = 7
     default_kind: ClassVar[str] = "plugin"
+
+
+def warn(sentence: str) -> None:
+    """Warn once, as Python does; the command line prints it on stderr."""
+    warnings.warn(sentence, PluginWarning, stacklevel=2)

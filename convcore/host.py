@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from convcore import hookspecs
 from convcore.entries import API_VERSION as API_VERSION
 from convcore.entries import GROUP, KINDS, Thing, describe, load
 from convcore.entries import Plugin as Plugin
-from convcore.errors import PluginError, PluginWarning, UsageError
+from convcore.errors import PluginError, UsageError, warn
 from convcore.guard import guarded
 from convcore.model import Layout, Source
 from convcore.names import nearest
@@ -92,11 +91,6 @@ def conflict(kind: str, name: str, plugins: Iterable[str]) -> PluginError:
         f"{len(both)} plugins declare the {kind[:-1]} {name!r}: {', '.join(both)}",
         remedy=f"switch one off, for example convcore -p no:{both[-1]}",
     )
-
-
-def warn(sentence: str) -> None:
-    """Warn once, as Python does; the command line prints it on stderr."""
-    warnings.warn(sentence, PluginWarning, stacklevel=2)
 
 
 def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] = ()) -> Registry:

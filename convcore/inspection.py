@@ -11,8 +11,8 @@ import attrs
 
 from convcore import manifest
 from convcore.archive import LazyTensor, as_plain
-from convcore.errors import ConvcoreError, LayoutError, PluginError
-from convcore.host import Registry, warn
+from convcore.errors import ConvcoreError, LayoutError, PluginError, warn
+from convcore.host import Registry
 from convcore.match import match_layout, prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.read import read_checkpoint

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 
 from convcore.archive import as_mapping
-from convcore.errors import ConvcoreError, LayoutError
-from convcore.host import Registry, conflict, warn
+from convcore.errors import ConvcoreError, LayoutError, warn
+from convcore.host import Registry, conflict
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
 from convcore.names import assigner, nearest
 from convcore.schema import Solution, solve

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 
 from convcore.archive import open_archive
-from convcore.errors import PluginError, SourceError, UsageError
-from convcore.host import Registry, conflict, warn
+from convcore.errors import PluginError, SourceError, UsageError, warn
+from convcore.host import Registry, conflict
 from convcore.model import Checkpoint, Input, Source
 
 

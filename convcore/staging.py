@@ -194,7 +194,7 @@ def _locked(output: Path) -> Iterator[None]:
                     remedy="wait for it, or give another folder with -o",
                 ) from error
             if not told:
-                from convcore.host import warn
+                from convcore.errors import warn
 
                 warn(f"another convcore is writing {output}; waiting for it")
                 told = True

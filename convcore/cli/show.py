@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convcore.errors import warn
 from convcore.escape import printable
-from convcore.host import Plugin, Registry, warn
+from convcore.host import Plugin, Registry
 
 if TYPE_CHECKING:
     from rich.console import Console
