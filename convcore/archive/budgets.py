@@ -49,7 +49,7 @@ class Budgets:
     integer_bytes: int = 1024
     integer_digits: int = 1000
     depth: int = 1000
-    nodes: int = 4_000_000
+    nodes: int = 1_000_000
     odd_keys: int = 4096
     key_work: int = 10_000_000
     nested_pickles: int = 2

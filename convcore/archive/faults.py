@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from convcore.errors import SourceError
 from convcore.escape import printable
@@ -48,3 +49,17 @@ class Malformed(Exception):
         return SourceError(
             f"{place}: {printable(self.what, 600)}", seen=seen, remedy=self.remedy, kind=self.kind
         )
+
+
+def shown(value: Any) -> str:
+    """A value of a file, short, for a message; of a container only its type.
+
+    A container's own text may be exponentially long, where it holds itself or shared parts.
+    """
+    if type(value) is int:
+        return str(value) if abs(value) < 1 << 128 else "a huge integer"
+    if type(value) in (str, bytes):
+        return repr(value[:60])
+    if value is None or type(value) in (bool, float, complex):
+        return repr(value)
+    return f"a {type(value).__name__}"

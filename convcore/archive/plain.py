@@ -42,6 +42,7 @@ class _Plainer:
     def __init__(self) -> None:
         self.open: dict[int, str] = {}
         self.nodes = 0
+        self.unwrapped: dict[int, Any] = {}
 
     def plain(self, value: Any, path: str, depth: int) -> Any:
         self.nodes += 1
@@ -102,7 +103,9 @@ class _Plainer:
         if text is not None:
             return _text(text)
         if is_omegaconf(value):
-            return self.plain(omegaconf_tree(value), path, depth)
+            if id(value) not in self.unwrapped:
+                self.unwrapped[id(value)] = omegaconf_tree(value)
+            return self.plain(self.unwrapped[id(value)], path, depth)
         mapping = as_mapping(value)
         if mapping is not None:
             return self.mapping(mapping, path, depth)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convcore.archive.budgets import Budgets
-from convcore.archive.faults import Malformed
+from convcore.archive.faults import Malformed, shown
 from convcore.archive.json_text import parse
 from convcore.archive.source_file import SourceFile
 from convcore.errors import UsageError
@@ -92,7 +92,7 @@ def _weight_map(path: Path, budgets: Budgets) -> dict[str, str]:
             or any(mark in name for mark in "/\\\0")
         ):
             raise Malformed(
-                f"names the shard {str(name)[:80]!r}, which is no plain file name",
+                f"names the shard {shown(name)}, which is no plain file name",
                 "use an index that came with its shards",
                 kind="unsafe",
             ).at(path)

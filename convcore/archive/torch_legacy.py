@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convcore.archive.faults import Malformed
+from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import Storage, TypedStorage, settle
 from convcore.archive.pickles.machine import WINDOW, Machine
 from convcore.archive.pickles.reading import Reading
@@ -105,8 +105,10 @@ def read(file: SourceFile, reading: Reading) -> tuple[Any, dict[str, Any]]:
 
 def _fill(stream: PickleStream, stores: Storages, keys: Any) -> None:
     """Give every storage its place, in the order of the key list."""
-    if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
+    if type(keys) is not list:
         raise Malformed("the list of storage keys is none")
+    for key in keys:
+        _check_key(key)
     if len(set(keys)) != len(keys) or set(keys) != set(stores.roots):
         missing = len(set(stores.roots) - set(keys))
         raise Malformed(
@@ -118,7 +120,7 @@ def _fill(stream: PickleStream, stores: Storages, keys: Any) -> None:
         count = stream.number()
         if count != root.length:
             raise Malformed(
-                f"storage {str(key)[:60]} has {count} elements, the pickle says {root.length}"
+                f"storage {shown(key)} has {count} elements, the pickle says {root.length}"
             )
         stream.place(root.storage)
 
@@ -149,7 +151,7 @@ class Storages:
         dtype = storage_type(kind)
         _check_key(key)
         if type(length) is not int or not 0 <= length < 1 << 60:
-            raise Malformed(f"a storage of {str(length)[:40]} elements")
+            raise Malformed(f"a storage of {shown(length)} elements")
         nbytes = length * dtype.itemsize
         root = self.roots.get(key)
         if root is None:
@@ -157,7 +159,7 @@ class Storages:
             root = self.roots[key] = TypedStorage(storage, dtype, 0, length)
         if root.storage.nbytes != nbytes:
             raise Malformed(
-                f"storage {str(key)[:60]} is said to have {root.storage.nbytes} and {nbytes} bytes"
+                f"storage {shown(key)} is said to have {root.storage.nbytes} and {nbytes} bytes"
             )
         return root if root.dtype is dtype else TypedStorage(root.storage, dtype, 0, length)
 
@@ -177,14 +179,14 @@ class Storages:
             or not 0 <= offset <= offset + length <= root.length
         ):
             raise Malformed(
-                f"view {str(offset)[:20]}+{str(length)[:20]} leaves its storage of {root.length}"
+                f"view {shown(offset)}+{shown(length)} leaves its storage of {root.length}"
             )
         known = self.views.get(key)
         made = TypedStorage(root.storage, root.dtype, root.offset + offset, length)
         if known is None:
             self.views[key] = made
         elif (known.storage, known.offset, known.length) != (made.storage, made.offset, length):
-            raise Malformed(f"storage view {str(key)[:60]} is described in two ways")
+            raise Malformed(f"storage view {shown(key)} is described in two ways")
         return made
 
 
@@ -192,4 +194,4 @@ def _check_key(key: Any) -> None:
     if (type(key) is not str or not 0 < len(key) <= 200) and (
         type(key) is not int or not 0 <= key < 1 << 60
     ):
-        raise Malformed(f"the storage key {str(key)[:60]!r} is neither text nor a number")
+        raise Malformed(f"the storage key {shown(key)} is neither text nor a number")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convcore.archive.faults import Malformed
+from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import LazyTensor, TypedStorage
 from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.torch_objects import tensor_of
@@ -90,7 +90,7 @@ def _members(file: SourceFile) -> dict[str, tuple[int, int]]:
 
 def _count(value: Any, what: str) -> int:
     if type(value) is not int or not 0 <= value <= _MOST:
-        raise Malformed(f"{str(value)[:40]} {what}")
+        raise Malformed(f"{shown(value)} {what}")
     return value
 
 
@@ -149,5 +149,5 @@ def _found(objects: dict[Any, Any], pid: Any) -> TypedStorage | LazyTensor | Opa
         pid = int(pid)
     found = objects.get(_key(pid))
     if found is None:
-        raise Malformed(f"the pickle refers to {str(pid)[:40]!r}, which the tar does not hold")
+        raise Malformed(f"the pickle refers to {shown(pid)}, which the tar does not hold")
     return found  # type: ignore[no-any-return]  # only these are put there

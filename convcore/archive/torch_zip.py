@@ -9,7 +9,7 @@ import re
 from typing import Any, Literal
 
 from convcore.archive.budgets import Budgets
-from convcore.archive.faults import Malformed
+from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import Storage, TypedStorage
 from convcore.archive.pickles.machine import Machine
 from convcore.archive.pickles.reading import Reading
@@ -112,7 +112,7 @@ class _Storages:
         _, kind, key, _, numel = pid
         dtype = storage_type(kind)
         if type(numel) is not int or not 0 <= numel < 1 << 60:
-            raise Malformed(f"a storage of {str(numel)[:40]} elements")
+            raise Malformed(f"a storage of {shown(numel)} elements")
         storage = self.known.get(key) if type(key) is str else None
         if storage is None:
             storage = self._first(key)
@@ -125,7 +125,7 @@ class _Storages:
 
     def _first(self, key: Any) -> Storage:
         if type(key) is not str or not _KEY.fullmatch(key) or key in (".", ".."):
-            raise Malformed(f"the storage key {str(key)[:60]!r} is no record name")
+            raise Malformed(f"the storage key {shown(key)} is no record name")
         record = self.records.get(self.prefix + key)
         if record is None:
             raise Malformed(f"there is no record {self.prefix}{key}")

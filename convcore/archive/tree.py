@@ -25,30 +25,47 @@ def walk_tensors(
         SourceError: The tree is nested too deeply, or too large once shared parts are counted
             each time.
     """
-    path: list[int] = []
+    trail = Trail()
     stack: list[tuple[str, str, Any, int]] = [("", "", tree, 0)]
     nodes = 0
     names = _Names(budgets)
     while stack:
         prefix, part, value, depth = stack.pop()
-        del path[depth:]
         if type(value) is LazyTensor:
             yield names.unique(prefix + part), value
             continue
         if type(value) is TypedStorage:
             yield names.unique(prefix + part), value.tensor()
             continue
-        if id(value) in path:
+        if not trail.enter(value, depth):
             continue
         name = names.checked(prefix + part)
-        children = [pair for pair in named_parts(value) if type(pair[1]) not in _SIMPLE]
-        nodes += 1 + len(children)
+        parts = named_parts(value)
+        children = [pair for pair in parts if type(pair[1]) not in _SIMPLE]
+        nodes += 1 + len(children) + len(parts) // 8
         if nodes > budgets.nodes or depth > budgets.depth:
             limit = "nested too deeply" if depth > budgets.depth else "too large when expanded"
             raise Malformed(f"the object tree is {limit}").at("checkpoint", name[:200])
-        path.append(id(value))
         prefix = f"{name}." if name else ""
         stack.extend((prefix, part, item, depth + 1) for part, item in reversed(children))
+
+
+class Trail:
+    """The values a depth-first walk is inside of, to tell a cycle from a shared part."""
+
+    def __init__(self) -> None:
+        self.path: list[int] = []
+        self.inside: set[int] = set()
+
+    def enter(self, value: Any, depth: int) -> bool:
+        """Leave everything at ``depth`` and below, then enter; False if already inside."""
+        while len(self.path) > depth:
+            self.inside.discard(self.path.pop())
+        if id(value) in self.inside:
+            return False
+        self.path.append(id(value))
+        self.inside.add(id(value))
+        return True
 
 
 class _Names:

@@ -7,6 +7,7 @@ from typing import Any
 from convcore.archive.budgets import DEFAULT_BUDGETS
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import LazyTensor
+from convcore.archive.tree import Trail
 from convcore.model import Opaque
 
 _NAMESPACES = {
@@ -23,6 +24,9 @@ _NAMESPACES = {
     ),
 }
 _PATHS = {f"{pure}{kind}Path" for pure in ("", "Pure") for kind in ("", "Posix", "Windows")}
+
+
+_MODULE_PARTS = 1_000_000
 
 
 def as_mapping(value: Any) -> dict[Any, Any] | None:
@@ -111,16 +115,15 @@ def as_state_dict(value: Any) -> dict[str, LazyTensor] | None:
         return None
     tensors: dict[str, LazyTensor] = {}
     stack: list[tuple[str, Any, int]] = [("", value, 0)]
-    path: list[int] = []
+    trail = Trail()
     steps = 0
     while stack:
         prefix, module, depth = stack.pop()
-        del path[depth:]
-        steps += 1
-        if id(module) in path or depth > DEFAULT_BUDGETS.depth or steps > DEFAULT_BUDGETS.nodes:
-            raise _no_state(prefix, "contains itself, or is nested beyond any network")
-        path.append(id(module))
         state = module.state
+        steps += 1 + len(state["_parameters"]) + len(state["_modules"])
+        cycle = not trail.enter(module, depth)
+        if cycle or depth > DEFAULT_BUDGETS.depth or steps > _MODULE_PARTS:
+            raise _no_state(prefix[:200], "contains itself, or is nested beyond any network")
         hidden = state.get("_non_persistent_buffers_set") or ()
         for key, tensor in _entries(state, "_parameters", prefix):
             _keep(tensors, prefix + key, tensor)

@@ -236,8 +236,9 @@ def read_record(file: SourceFile, record: Record, most: int) -> bytes:
     Raises:
         Malformed: It is larger than ``most`` bytes, or not what was saved.
     """
-    if record.size > most:
-        raise Malformed(f"is {record.size} bytes, more than {most}")
+    size = max(record.size, record.packed - (1 << 16))  # deflate may add a little
+    if size > most:
+        raise Malformed(f"is {size} bytes, more than {most}")
     data = file.read(record.position, record.packed)
     if record.deflated:
         engine = zlib.decompressobj(-15)

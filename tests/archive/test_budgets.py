@@ -75,7 +75,7 @@ CASES: dict[str, tuple[int, bytes, str]] = {
     "zip_entries": (2, _saved({"a": torch.zeros(1)}), "entries"),
     "name_bytes": (5, _saved({}), "record name of"),
     "small_record": (1, _saved({}), "more than 1"),
-    "dimensions": (2, _saved(torch.zeros(1, 1, 1)), "3 sizes"),
+    "dimensions": (2, _saved(torch.zeros(1, 1, 1)), "3 axes"),
     "json_bytes": (20, safetensors("{}" + " " * 90), "said to have 92 bytes"),
     "depth": (20, _saved(_nested(30)), "nested too deeply"),
     "nodes": (20, _saved(_nested(30)), "too large when expanded"),

@@ -191,7 +191,7 @@ BROKEN = {
     "size of 2**63": (tensor(shape=(2**63,), stride=(0,)), "shape"),
     "product beyond 2**63": (tensor(shape=(2**32, 2**32), stride=(0, 0)), "outside its storage"),
     "more strides than sizes": (tensor(stride=(1, 1)), "1 sizes and 2 strides"),
-    "65 axes": (tensor(shape=(1,) * 65, stride=(0,) * 65), "65 sizes"),
+    "65 axes": (tensor(shape=(1,) * 65, stride=(0,) * 65), "65 axes"),
     "tensor over a tensor": (tensor(of=tensor()), "over a LazyTensor"),
     "tensor over text": (tensor(of=text("0")), "over a str"),
     "tensor with three arguments": (
@@ -299,5 +299,34 @@ BROKEN = {
     "nested file that is none": (
         call("torch.storage", "_load_from_bytes", b"C\x04PK\x03\x04"),
         "directory",
+    ),
+    "offset that doubles at every level": (
+        tensor(offset=b"N\x85" + b"2\x86" * 60),
+        "begins at element a tuple",
+    ),
+    "size that doubles at every level": (
+        tensor(shape=(b"N\x85" + b"2\x86" * 60,)),
+        "holds a tuple",
+    ),
+    "storage key that doubles at every level": (
+        tensor(storage(b"N\x85" + b"2\x86" * 60)),
+        "key a tuple is no record name",
+    ),
+    "type that doubles at every level": (
+        tensor(
+            None,
+            0,
+            (4,),
+            (1,),
+            b"\x89",
+            _ODICT,
+            b"N\x85" + b"2\x86" * 60,
+            function="_rebuild_tensor_v3",
+        ),
+        "a tuple is no element type",
+    ),
+    "shape of a hundred thousand axes": (
+        tensor(shape=b"(" + b"N" * 100_000 + b"t"),
+        "has 100000 axes",
     ),
 }

@@ -311,7 +311,7 @@ LEGACY: dict[str, tuple[bytes, str]] = {
         "holds 2 storages",
     ),
     "keys that are no list": (legacy(GOOD, text("0")), "list of storage keys"),
-    "keys that are lists": (legacy(GOOD, b"]]a"), "list of storage keys"),
+    "keys that are lists": (legacy(GOOD, b"]]a"), "storage key a list"),
     "shorter storage": (legacy(GOOD, tail=struct.pack("<q", 3) + FLOATS[:12]), "3 elements"),
     "longer storage": (legacy(GOOD, tail=struct.pack("<q", 5) + FLOATS + FLOATS[:4]), "5 elements"),
     "negative storage": (legacy(GOOD, tail=struct.pack("<q", -4) + FLOATS), "-4 elements"),

@@ -236,6 +236,51 @@ BOMBS = {
     + b"".join(number(i * ((1 << 61) - 1)) + b"N" for i in range(1, 200_000))
     + b"u",
     "colliding memo": b"N" + b"".join(b"p%d\n" % (i * ((1 << 61) - 1)) for i in range(1, 200_000)),
+    "state copied again and again": (
+        b"}q\x00("
+        + b"".join(number(i) + b"N" for i in range(50_000))
+        + b"u0"
+        + name("a", "B")
+        + b")\x81q\x010"
+        + b"h\x01h\x00b0" * 500_000
+        + b"h\x01"
+    ),
+    "items copied again and again": (
+        b"}q\x00("
+        + b"".join(number(i) + b"N" for i in range(50_000))
+        + b"u0"
+        + (name("copyreg", "_reconstructor") + b"(" + name("a", "B") + b"Nh\x00tR0") * 100_000
+        + b"N"
+    ),
+    "keywords counted again and again": (
+        b"}q\x00("
+        + b"".join(text(str(i)) + b"N" for i in range(50_000))
+        + b"u0"
+        + name("a", "B")
+        + b"q\x010"
+        + b"h\x01)h\x00\x920" * 500_000
+        + b"N"
+    ),
+    "array copied again and again": (
+        b"\x96"
+        + (1 << 20).to_bytes(8, "little")
+        + bytes(1 << 20)
+        + b"q\x000"
+        + (
+            call(
+                "numpy.core.numeric",
+                "_frombuffer",
+                b"h\x00",
+                call("numpy", "dtype", text("u1")),
+                sizes(1 << 20),
+                text("C"),
+            )
+            + b"0"
+        )
+        * 5000
+        + b"N"
+    ),
+    "escaped text": b"V" + b"a" * (60 << 20) + b"\\U0001f600\n",
 }
 
 

@@ -29,16 +29,10 @@ _MODULES = frozenset(
         "commands",
         "popen2",
         "webbrowser",
-        "platform",
         "multiprocessing.util",
         "asyncio.unix_events",
         "asyncio.subprocess",
-        "signal",
-        "resource",
-        "fcntl",
-        "mmap",
         "tempfile",
-        "glob",
         "ftplib",
         "http.client",
         "http.server",
@@ -63,8 +57,6 @@ _MODULES = frozenset(
         "zipapp",
         "venv",
         "idlelib.pyshell",
-        "linecache",
-        "pyexpat",
         "lib2to3.pgen2.grammar",
         "numpy.f2py.crackfortran",
         "numpy.testing._private.utils",
@@ -108,21 +100,42 @@ _NAMES = frozenset(
         ("test.support.script_helper", "assert_python_ok"),
     }
 )
+_PACKAGES = frozenset(("os", "subprocess", "ctypes", "pip"))
+_REACHED = frozenset(
+    [
+        "os",
+        "sys",
+        "posix",
+        "nt",
+        "subprocess",
+        "builtins",
+        "__builtins__",
+        "__globals__",
+        "__subclasses__",
+        "importlib",
+        "ctypes",
+        "shutil",
+        "socket",
+        "pty",
+        "runpy",
+    ]
+)
 _HARMLESS = frozenset(
     {("os", "PathLike"), ("os", "stat_result"), ("os", "terminal_size"), ("sys", "version_info")}
 )
 
 
 def is_alarming(module: str, name: str) -> bool:
-    """Whether a global is on the alarm list; dotted names count with what they begin with."""
-    head = name.split(".", 1)[0]
-    pair = (module, head)
+    """Whether a global is on the alarm list.
+
+    A name with dots walks from attribute to attribute (``pathlib`` and ``os.system``), and a
+    module's imports are its attributes too (``torch`` and ``os``): each part counts.
+    """
+    parts = name.split(".")
+    if any(part in _REACHED for part in parts):
+        return True
+    pair = (module, parts[0])
     if pair in _NAMES:
         return True
-    if module in _MODULES or module.split(".", 1)[0] in ("os", "subprocess", "ctypes", "pip"):
-        return pair not in _HARMLESS
-    # pathlib + "os.system": the name walks out of its module into one of these.
-    return "." in name and any(
-        part in _MODULES or part in ("__globals__", "__builtins__", "__subclasses__")
-        for part in name.split(".")
-    )
+    inside = module in _MODULES or module.split(".", 1)[0] in _PACKAGES
+    return inside and pair not in _HARMLESS

@@ -89,6 +89,7 @@ def _scalar(reading: Reading, args: tuple[Any, ...]) -> Any:
     kind, data = args
     name = kind.name
     if type(data) is str:  # a Python 2 pickle
+        reading.charged += 4 * len(data)
         data = data.encode()
     if name is not None and type(data) is bytes:
         layout = struct.Struct((">" if kind.order == ">" else "<") + _CODES[name])
@@ -98,9 +99,10 @@ def _scalar(reading: Reading, args: tuple[Any, ...]) -> Any:
         reading.charged += 40
         return values[0] if len(values) == 1 else complex(*values)
     if kind.plain and kind.text[:1] == "U" and type(data) is bytes:
-        reading.charged += 60 + len(data)
+        reading.charged += 60 + 2 * len(data)
         return data.decode("utf-32-be" if kind.order == ">" else "utf-32-le").rstrip("\0")
     if kind.plain and kind.text[:1] == "S" and type(data) is bytes:
+        reading.charged += 60 + len(data)
         return data.rstrip(b"\0")
     return reading.build(Opaque("numpy", f"{kind.text} scalar"), "reduce", ())
 
@@ -153,6 +155,9 @@ def array_of(
     """
     if type(data) is str:  # a Python 2 pickle
         data = data.encode()
+        reading.charged += len(data)
+    if type(data) is bytearray:
+        reading.charged += len(data)
     if type(data) not in (bytes, bytearray):
         raise Malformed(f"a numpy array is made of a {type(data).__name__}")
     spec, stride = plan(reading, shape, kind, fortran)

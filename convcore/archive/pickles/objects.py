@@ -59,8 +59,7 @@ def _newobj(machine: Machine, pos: int) -> int:
 def _newobj_ex(machine: Machine, pos: int) -> int:
     stack = machine.stack
     kwargs, args = stack.pop(), stack.pop()
-    if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
-        raise Malformed("keyword arguments are not a dictionary of names")
+    machine.reading.check_keywords(kwargs)
     stack[-1] = _made(machine, stack[-1], "newobj_ex", args, kwargs)
     return pos
 
@@ -84,7 +83,7 @@ def _build(machine: Machine, pos: int) -> int:
     state = machine.stack.pop()
     target = machine.stack[-1]
     if type(target) is Opaque:
-        _record_state(target, state)
+        _record_state(machine, target, state)
         machine.charged += 250
         if machine.pause is not None and machine.pause(target):
             if machine.frame_end not in (0, pos):
@@ -105,14 +104,12 @@ def _build(machine: Machine, pos: int) -> int:
     return pos
 
 
-def _record_state(target: Opaque, state: Any) -> None:
+def _record_state(machine: Machine, target: Opaque, state: Any) -> None:
     before = target.content.get("state")
     if type(before) is dict and type(state) is dict:
-        before.update(state)
-    elif type(state) is dict:
-        target.content["state"] = dict(state)
-    else:
-        target.content["state"] = state
+        machine.charged += 100 * (len(before) + len(state))
+        state = {**before, **state}
+    target.content["state"] = state
 
 
 def replace(machine: Machine, old: Any, new: Any) -> None:

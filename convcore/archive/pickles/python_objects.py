@@ -128,6 +128,8 @@ def _reconstructed(reading: Reading, args: tuple[Any, ...]) -> Any:
     if len(args) != 3 or type(args[0]) is not Opaque:
         raise Malformed("an object is reconstructed without a class")
     made = reading.build(args[0], "reduce", ())
+    if type(args[2]) in (list, tuple, set) or isinstance(args[2], dict):
+        reading.charged += 80 * len(args[2])
     if isinstance(args[2], dict):
         made.items.extend(args[2].items())
     elif type(args[2]) in (list, tuple, set):
@@ -149,9 +151,7 @@ def _new_object_ex(reading: Reading, args: tuple[Any, ...]) -> Any:
     """``copyreg.__newobj_ex__(class, args, kwargs)``."""
     if len(args) != 3 or type(args[0]) is not Opaque or type(args[1]) is not tuple:
         raise Malformed("an object is made without a class")
-    if type(args[2]) is not dict or not all(type(key) is str for key in args[2]):
-        raise Malformed("keyword arguments are not a dictionary of names")
-    return reading.build(args[0], "newobj_ex", args[1], args[2])
+    return reading.build(args[0], "newobj_ex", args[1], reading.check_keywords(args[2]))
 
 
 RECIPES: dict[tuple[str, str], Rebuild] = {

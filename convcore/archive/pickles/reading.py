@@ -178,19 +178,30 @@ class Reading:
             raise Malformed("its dictionary keys are chosen to collide")
         return key
 
+    def check_keywords(self, keywords: Any) -> dict[str, Any]:
+        """Return keyword arguments after proving that they are few and named by text."""
+        if type(keywords) is not dict or len(keywords) > 1000:
+            raise Malformed("keyword arguments are no small dictionary")
+        if not all(type(key) is str for key in keywords):
+            raise Malformed("keyword arguments are not named by text")
+        self.charged += 10 * len(keywords)
+        return keywords
+
     def _check_odd_key(self, key: Any) -> None:
         self.odd_keys += 1
         self.key_work += self.odd_keys
         if self.odd_keys > self.budgets.odd_keys:
             raise Malformed(f"more than {self.budgets.odd_keys} tuples or huge integers are keys")
         level: list[Any] = [key]
+        size = 0
         for _ in range(50):
             parts = [part for part in level if type(part) in (tuple, frozenset)]
             if not parts:
                 return
-            level = [item for part in parts for item in part]
-            if len(level) > 1000:
+            size += sum(map(len, parts))
+            if size > 1000:
                 break
+            level = [item for part in parts for item in part]
             for item in level:
                 if type(item) in (list, set, bytearray) or isinstance(item, dict):
                     raise Malformed(f"a tuple with a {type(item).__name__} is used as a key")

@@ -83,12 +83,13 @@ def _float(machine: Machine, pos: int) -> int:
     return pos
 
 
-def _charge(machine: Machine, data: bytes) -> None:
+def _charge(machine: Machine, data: bytes, *, escapes: bool = False) -> None:
     """Account for an object of these bytes; one wide character makes a str four times as large."""
     size = len(data)
     if size > machine.reading.budgets.text_bytes:
         raise Malformed(f"one text of {size} bytes")
-    machine.charged += 60 + (size if data.isascii() else 4 * size)
+    narrow = data.isascii() and not (escapes and b"\\" in data)
+    machine.charged += 60 + (size if narrow else 4 * size)
     if size > 4096:
         machine.audit(0)
 
@@ -120,7 +121,7 @@ def _binunicode8(machine: Machine, pos: int) -> int:
 
 def _unicode(machine: Machine, pos: int) -> int:
     text, pos = line(machine, pos)
-    _charge(machine, text)
+    _charge(machine, text, escapes=True)
     machine.stack.append(str(text, "raw-unicode-escape"))
     return pos
 
@@ -172,7 +173,7 @@ def _binstring(machine: Machine, pos: int) -> int:
 
 def _short_binstring(machine: Machine, pos: int) -> int:
     end = _bytes(machine, pos + 1, machine.data[pos])
-    machine.charged += 1024
+    _charge(machine, machine.stack[-1])
     machine.stack[-1] = python2_text(machine.stack[-1])
     return end
 
@@ -181,7 +182,7 @@ def _string(machine: Machine, pos: int) -> int:
     text, pos = line(machine, pos)
     if len(text) < 2 or text[0] != text[-1] or text[:1] not in (b"'", b'"'):
         raise Malformed("a quoted text has no quotes")
-    _charge(machine, text)
+    _charge(machine, text, escapes=True)
     machine.stack.append(python2_text(escape_decode(text[1:-1])[0]))
     return pos
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from convcore.archive.faults import Malformed
+from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import QUANTIZED, LazyTensor, Storage, TypedStorage, settle
 from convcore.archive.pickles.reading import Reading, Rebuild
 from convcore.archive.pickles.values import TorchName
@@ -38,15 +38,15 @@ def storage_type(value: Any) -> DType:
     raise Malformed(f"{shown} is no storage type")
 
 
-def _sizes(value: Any, what: str) -> tuple[int, ...]:
-    if type(value) is list:
-        value = tuple(value)
-    if type(value) is not tuple:
+def _sizes(reading: Reading, value: Any, what: str) -> tuple[int, ...]:
+    if type(value) not in (tuple, list):
         raise Malformed(f"the {what} of a tensor is a {type(value).__name__}")
+    if len(value) > reading.budgets.dimensions:
+        raise Malformed(f"a tensor has {len(value)} axes")
     for size in value:
         if type(size) is not int or not 0 <= size < _MOST:
-            raise Malformed(f"the {what} of a tensor holds {str(size)[:40]!r}")
-    return value
+            raise Malformed(f"the {what} of a tensor holds {shown(size)}")
+    return tuple(value)
 
 
 def tensor_of(
@@ -69,12 +69,12 @@ def tensor_of(
         storage = reading.resolve(storage)
     if type(storage) is not TypedStorage:
         raise Malformed(f"a tensor is built over a {type(storage).__name__}, not a storage")
-    shape = _sizes(size, "shape")
-    steps = _sizes(stride, "stride")
-    if len(shape) != len(steps) or len(shape) > reading.budgets.dimensions:
+    shape = _sizes(reading, size, "shape")
+    steps = _sizes(reading, stride, "stride")
+    if len(shape) != len(steps):
         raise Malformed(f"a tensor has {len(shape)} sizes and {len(steps)} strides")
     if type(offset) is not int or not 0 <= offset < _MOST:
-        raise Malformed(f"a tensor begins at element {str(offset)[:40]}")
+        raise Malformed(f"a tensor begins at element {shown(offset)}")
     kind = storage.dtype if dtype is None else dtype
     reach, count = 1, 1
     for length, step in zip(shape, steps, strict=True):
@@ -105,9 +105,9 @@ def tensor_of(
 
 def _flags(tensor: LazyTensor, metadata: Any) -> LazyTensor:
     """Apply the conj and neg bits; without them the numbers would be wrong."""
-    if not metadata:
+    if metadata is None:
         return tensor
-    if type(metadata) is not dict or not set(map(str, metadata)) <= {"conj", "neg"}:
+    if type(metadata) is not dict or len(metadata) > 2 or set(metadata) - {"conj", "neg"}:
         raise Malformed("a tensor has metadata that is not known")
     conj, neg = metadata.get("conj", False), metadata.get("neg", False)
     if type(conj) is not bool or type(neg) is not bool:
@@ -151,7 +151,7 @@ def dtype_named(value: Any) -> DType:
         return BY_NAME[value.text.removeprefix("torch.")]
     if type(value) is TorchName and value.text.removeprefix("torch.") in _SUBBYTE:
         return DType(value.text.removeprefix("torch."), 1, None, None, None)
-    raise Malformed(f"{str(value)[:60]!r} is no element type")
+    raise Malformed(f"{shown(value)} is no element type")
 
 
 _SUBBYTE = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4", "float4_e2m1fn_x2", "bits8")
@@ -196,9 +196,7 @@ _NOWHERE = _nowhere()
 
 def _spec_of(reading: Reading, dtype: Any, size: Any) -> tuple[str, tuple[int, ...]]:
     reading.charged += 400
-    shape = _sizes(size, "shape")
-    if len(shape) > reading.budgets.dimensions:
-        raise Malformed(f"a tensor has {len(shape)} axes")
+    shape = _sizes(reading, size, "shape")
     return dtype_named(dtype).name, shape
 
 
@@ -206,8 +204,11 @@ def _sparse(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
     _arity(args, 2, 2, "_rebuild_sparse_tensor")
     if type(args[1]) is not tuple or len(args[1]) not in (3, 4):
         raise Malformed("a sparse tensor without indices, values and size")
-    values, size = (args[1][1:3]) if "coo" in str(args[0]) else args[1][-2:]
-    return unread("sparse", _is_tensor(values, "a sparse tensor").dtype, _sizes(size, "shape"))
+    coo = type(args[0]) is not TorchName or args[0].text.endswith("coo")
+    values, size = args[1][1:3] if coo else args[1][-2:]
+    return unread(
+        "sparse", _is_tensor(values, "a sparse tensor").dtype, _sizes(reading, size, "shape")
+    )
 
 
 def _quantized(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
@@ -290,7 +291,7 @@ def build_tensor(reading: Reading, target: LazyTensor, state: Any) -> None:
 
 def _size(reading: Reading, args: tuple[Any, ...]) -> tuple[int, ...]:
     _arity(args, 1, 1, "torch.Size")
-    size = _sizes(args[0], "shape")
+    size = _sizes(reading, args[0], "shape")
     reading.charged += 56 + 8 * len(size)
     return size
 
@@ -316,6 +317,7 @@ def _nested_storage(reading: Reading, args: tuple[Any, ...]) -> Any:
     _arity(args, 1, 1, "_load_from_bytes")
     if type(args[0]) not in (bytes, bytearray) or reading.nested is None:
         raise Malformed("a storage is loaded from something that is not bytes")
+    reading.charged += 10_000 + 6 * len(args[0])
     return reading.nested(reading, bytes(args[0]))
 
 
