@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from types import ModuleType
 from typing import Any
 
@@ -61,12 +62,17 @@ class _SetAside(Exception):
 
 def describe(entry: EntryPoint, **facts: Any) -> Plugin:
     """Say what an entry point is and who brings it, without loading it."""
-    name, version = "unknown", ""
+    return Plugin(entry.name, entry.value, *_identity(entry.dist), **facts)
+
+
+@functools.cache  # each look at it parses the distribution's whole metadata, README included
+def _identity(distribution: Distribution | None) -> tuple[str, str]:
     # A distribution whose metadata is missing or damaged raises whatever its parser met.
     with contextlib.suppress(Exception):
-        if entry.dist is not None:
-            name, version = entry.dist.name or name, entry.dist.version or version
-    return Plugin(entry.name, entry.value, name, version, **facts)
+        if distribution is not None:
+            metadata = distribution.metadata
+            return metadata["Name"] or "unknown", metadata["Version"] or ""
+    return "unknown", ""
 
 
 def load(
