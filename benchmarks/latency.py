@@ -32,14 +32,14 @@ from convcore.bench.saved import save
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 README = HERE / "README.md"
-PATTERNS = (
-    "etm/models",
-    "cyclegan/*.ckpt",
-    "autoencoder/*.pth",
-    "seqsetvae/*finetune*.ckpt",
-    "seqsetvae/*pretrain*.ckpt",
-    "umc/outputs/*/models/pytorch_model.bin",
-)
+PATTERNS: dict[str, dict[str, str]] = {  # with the settings that no file tells
+    "etm/models": {},
+    "cyclegan/*.ckpt": {},
+    "autoencoder/*.pth": {},
+    "seqsetvae/*finetune*.ckpt": {},
+    "seqsetvae/*pretrain*.ckpt": {},
+    "umc/outputs/umc_*": {"nheads": "8"},
+}
 TOLERANCE = 0.05
 
 
@@ -51,6 +51,7 @@ TOLERANCE = 0.05
 @click.option("--threads", multiple=True, type=int, help="All cores by default.")
 @click.option("--rounds", type=int, default=3, show_default=True, help="Processes per contender.")
 @click.option("--max-time", type=float, default=Method().max_seconds, show_default=True)
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="For PATHS.")
 @click.option("--save-to", type=click.Path(path_type=Path), help="Folder for JSON and SVG files.")
 @click.option("--write-readme", is_flag=True, help="Put the tables into benchmarks/README.md.")
 @click.option("--check-clocks", is_flag=True, help="Compare with torch's and onnxruntime's own.")
@@ -62,12 +63,14 @@ def main(
     threads: tuple[int, ...],
     rounds: int,
     max_time: float,
+    config: tuple[str, ...],
     save_to: Path | None,
     write_readme: bool,
     check_clocks: bool,
 ) -> None:
     """Time PATHS (outputs of convcore convert, or checkpoints), or all examples."""
-    subjects = list(paths or examples())
+    given = dict(text.split("=", 1) for text in config)
+    subjects = [(path, given) for path in paths] or list(examples())
     chosen = tuple(name for name in BACKENDS if name in (backends or BACKENDS))
     plan = Plan(chosen, threads or (usable_cores(),), rounds, Method(max_seconds=max_time))
     if check_clocks:
@@ -77,8 +80,10 @@ def main(
             put_into_readme("clocks", found)
         return
     benchmarks = []
-    for path in subjects:
-        request = Request(str(path), "", chosen, devices, {"batch": tuple(sorted(set(batches)))})
+    sizes = {"batch": tuple(sorted(set(batches)))}
+    for path, settings in subjects:
+        conversion = {"config": settings}
+        request = Request(str(path), "", chosen, devices, sizes, conversion=conversion)
         benchmarks.append(bench(request, plan, progress=say))
         if save_to is not None:
             save_to.mkdir(parents=True, exist_ok=True)
@@ -91,10 +96,11 @@ def main(
             put_into_readme(name, part)
 
 
-def examples() -> Iterator[Path]:
-    """Yield the checkpoints under examples/, in the order of PATTERNS."""
-    for pattern in PATTERNS:
-        yield from sorted(EXAMPLES.glob(pattern))
+def examples() -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the checkpoints under examples/ with their settings, in the order of PATTERNS."""
+    for pattern, settings in PATTERNS.items():
+        for path in sorted(EXAMPLES.glob(pattern)):
+            yield path, settings
 
 
 def speedups(benchmarks: Iterable[Benchmark]) -> str:
@@ -128,15 +134,16 @@ def tables(benchmarks: Sequence[Benchmark]) -> str:
 
 
 def clocks(
-    subjects: Iterable[Path], threads: int, rounds: int
+    subjects: Iterable[tuple[Path, dict[str, str]]], threads: int, rounds: int
 ) -> Iterator[tuple[str, str, str, float, float]]:
     """Yield (layout, graph, backend, our median, theirs) in milliseconds, at batch 1."""
     backends: tuple[Backend, ...] = ("torch", "onnxruntime")
     plan = Plan(backends, (threads,), rounds, Method())
     with tempfile.TemporaryDirectory() as scratch:
-        for number, path in enumerate(subjects):
+        for number, (path, settings) in enumerate(subjects):
             folder = Path(scratch, str(number))
             words = ["convert", path, "-o", folder, "--to", "pth", "--to", "onnx"]
+            words += [word for pair in settings.items() for word in ("--config", "=".join(pair))]
             convert = [sys.executable, "-m", "convcore", *map(str, words)]
             subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
             request = Request(str(folder), "", backends, ("cpu",), {"batch": (1,)})

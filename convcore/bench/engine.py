@@ -167,7 +167,7 @@ def _obstacle(subject: Subject, job: Job, ready: Ready) -> tuple[Status, str] | 
         return "skipped", subject.torch_reason
     if job.backend == "onnxruntime":
         if subject.onnx is None:
-            return "failed", subject.onnx_reason or "no ONNX file"
+            return "failed" if subject.cases else "skipped", subject.onnx_reason or "no ONNX file"
         if job.device != "cpu" and CUDA_PROVIDER not in ready.providers:
             return "skipped", f"this onnxruntime has no {CUDA_PROVIDER}"
     return None

@@ -31,7 +31,7 @@ class Subject:
         onnx: Its ONNX file, or None.
         onnx_bytes: Bytes of that file and of its external data.
         onnx_reason: Why there is no ONNX file.
-        torch_reason: Why torch cannot compute it, where the ONNX file alone is timed.
+        torch_reason: Why torch is not asked to compute it.
         reason: Why torch eager cannot compute it although it should; nobody is timed then.
     """
 
@@ -82,7 +82,9 @@ def make_subject(origin: Origin, graph: Graph, request: Request) -> Subject:
     scratch = Path(request.scratch, "subjects", graph.name)
     scratch.mkdir(parents=True)
     if graph.refusal is not None:
-        return Subject(graph.name, reason=graph.refusal)
+        options = " ".join(f"--config {name}=…" for name in graph.missing)
+        refusal = f"{graph.refusal}{options and f'; give {options}'}"
+        return Subject(graph.name, torch_reason=refusal, onnx_reason=refusal)
     try:
         cases = _cases(origin, graph, scratch, request)
     except (ConvcoreError, RuntimeError, ValueError, ImportError) as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convcore.cli import Session, options
-from convcore.errors import UsageError, VerificationError
+from convcore.errors import ConvcoreError, TargetError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from convcore.bench.engine import Plan
@@ -164,25 +164,29 @@ def _sizes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return sizes
 
 
-def _judgement(benchmark: Benchmark) -> VerificationError | None:
+def _judgement(benchmark: Benchmark) -> ConvcoreError | None:
     """An error where something was computed wrongly, or nothing at all; None where all is well."""
     from convcore.bench.columns import contender
 
     wrong = [row for row in benchmark.rows if row.parity is not None and not row.parity.passed]
-    failed = [row for row in benchmark.rows if row.status == "failed"]
-    if not wrong and (not failed or len(failed) < len(benchmark.rows)):
+    if not wrong and any(row.status == "ok" for row in benchmark.rows):
         return None
-    problem = "differ from torch eager" if wrong else "could not be timed"
-    seen = [f"{row.graph}, {contender(row)}: {row.reason}" for row in wrong or failed]
-    return VerificationError(
-        f"{len(seen)} of {len(benchmark.rows)} contenders {problem}",
+    seen = [f"{row.graph}, {contender(row)}: {row.reason}" for row in wrong or benchmark.rows]
+    if wrong:
+        return VerificationError(
+            f"{len(seen)} of {len(benchmark.rows)} contenders compute something else than torch eager",
+            seen=seen,
+            remedy="convert the checkpoint again, let convcore verify look at it, or set --atol",
+        )
+    return TargetError(
+        f"none of {len(seen)} contenders could be timed",
         seen=seen,
-        remedy="convert the checkpoint again, let convcore verify look at it, or set --atol",
+        remedy="each reason names what is missing",
     )
 
 
 def _tell(
-    benchmark: Benchmark, error: VerificationError | None, *, as_json: bool, markdown: bool
+    benchmark: Benchmark, error: ConvcoreError | None, *, as_json: bool, markdown: bool
 ) -> None:
     from convcore.bench.columns import cells, heading, remarks
     from convcore.bench.machine import described

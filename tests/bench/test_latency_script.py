@@ -62,6 +62,6 @@ def test_the_readme_has_a_place_for_every_table() -> None:
 
 
 def test_every_example_system_is_timed() -> None:
-    systems = {path.relative_to(latency.EXAMPLES).parts[0] for path in latency.examples()}
+    systems = {path.relative_to(latency.EXAMPLES).parts[0] for path, _ in latency.examples()}
 
     assert systems == {"etm", "cyclegan", "autoencoder", "seqsetvae", "umc"}
