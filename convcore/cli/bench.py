@@ -174,7 +174,7 @@ def _judgement(benchmark: Benchmark) -> ConvcoreError | None:
     seen = [f"{row.graph}, {contender(row)}: {row.reason}" for row in wrong or benchmark.rows]
     if wrong:
         return VerificationError(
-            f"{len(seen)} of {len(benchmark.rows)} contenders compute something else than torch eager",
+            f"{len(seen)} of {len(benchmark.rows)} contenders differ from torch eager",
             seen=seen,
             remedy="convert the checkpoint again, let convcore verify look at it, or set --atol",
         )
