@@ -23,7 +23,7 @@ from convcore.bench.origin import open_origin, registry_for
 from convcore.bench.process import answer_on_stdout
 from convcore.bench.subject import Subject, make_subject, wanted_graphs
 from convcore.bench.sweep import check_axes
-from convcore.errors import ConvcoreError
+from convcore.errors import ConvcoreError, UsageError
 
 if TYPE_CHECKING:
     from convcore.host import Registry
@@ -127,9 +127,21 @@ def prepare(request: Request) -> Ready:
 
 
 def _folder(request: Request, registry: Registry) -> Path:
-    """The output folder to time: the given one, or a checkpoint's, converted for the purpose."""
+    """The output folder to time: the given one, or a checkpoint's, converted for the purpose.
+
+    Raises:
+        UsageError: An output folder was given with options that say how to read a checkpoint.
+    """
     path = Path(request.path)
     if (path / manifest.NAME).is_file():
+        given = [
+            f"--{name.replace('_', '-')}" for name, value in request.conversion.items() if value
+        ]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)} cannot change {path}, which has been converted already",
+                remedy="time the checkpoint itself with this option, or convert it again with it",
+            )
         return path.absolute()
     from convcore import pipeline
 

@@ -168,8 +168,9 @@ def test_an_interrupt_leaves_what_was_finished(folder: Path, tmp_path: Path) -> 
         (["--size", "time"], 2, "--size time is not understood"),
         (["--component", "genrator_AB"], 2, "no graph is called 'genrator_AB'"),
         (["--plot", "latency.pdf"], 2, "no ending of a picture"),
+        (["--config", "a=b"], 2, "--config cannot change"),
     ],
-    ids=["device", "axis", "size", "component", "picture"],
+    ids=["device", "axis", "size", "component", "picture", "configuration"],
 )
 def test_what_cannot_be_meant_is_refused_by_name(
     words: list[str], code: int, says: str, folder: Path
