@@ -12,7 +12,7 @@ from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import Storage, TypedStorage, settle
 from convcore.archive.pickles.machine import WINDOW, Machine
 from convcore.archive.pickles.reading import Reading
-from convcore.archive.pickles.torch_objects import storage_type
+from convcore.archive.pickles.torch_names import storage_type
 from convcore.archive.source_file import SourceFile
 from convcore.model import Opaque
 

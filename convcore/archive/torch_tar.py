@@ -10,7 +10,7 @@ from typing import Any
 from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import LazyTensor, TypedStorage
 from convcore.archive.pickles.reading import Reading
-from convcore.archive.pickles.torch_objects import tensor_of
+from convcore.archive.pickles.torch_tensors import tensor_of
 from convcore.archive.source_file import SourceFile
 from convcore.archive.torch_legacy import PickleStream, Storages
 from convcore.model import Opaque

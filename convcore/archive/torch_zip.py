@@ -13,7 +13,7 @@ from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import Storage, TypedStorage
 from convcore.archive.pickles.machine import Machine
 from convcore.archive.pickles.reading import Reading
-from convcore.archive.pickles.torch_objects import storage_type
+from convcore.archive.pickles.torch_names import storage_type
 from convcore.archive.source_file import SourceFile
 from convcore.archive.zip_records import Record, read_directory, read_record
 

@@ -17,7 +17,7 @@ import attrs
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import LazyTensor, Storage, settle
 from convcore.archive.pickles.reading import Reading, Rebuild
-from convcore.archive.pickles.torch_objects import UNFINISHED
+from convcore.archive.pickles.torch_kinds import UNFINISHED
 from convcore.archive.source_file import SourceFile
 from convcore.dtypes import BY_NUMPY
 from convcore.model import Opaque, TensorSpec

@@ -10,7 +10,7 @@ from convcore.archive.lazy import LazyTensor
 from convcore.archive.pickles.machine import Handler, Machine, Paused
 from convcore.archive.pickles.numpy_objects import NumpyType, build_array, build_type
 from convcore.archive.pickles.stack import line
-from convcore.archive.pickles.torch_objects import build_tensor
+from convcore.archive.pickles.torch_tensors import build_tensor
 from convcore.model import Opaque
 
 

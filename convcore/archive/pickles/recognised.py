@@ -6,17 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from convcore.archive.budgets import Budgets
-from convcore.archive.pickles import numpy_objects, python_objects, torch_objects
+from convcore.archive.pickles import (
+    numpy_objects,
+    python_objects,
+    torch_kinds,
+    torch_names,
+    torch_tensors,
+)
 from convcore.archive.pickles.reading import Reading, Rebuild
 
 RECIPES: dict[tuple[str, str], Rebuild] = {
     **python_objects.RECIPES,
-    **torch_objects.RECIPES,
+    **torch_names.RECIPES,
+    **torch_tensors.RECIPES,
+    **torch_kinds.RECIPES,
     **numpy_objects.RECIPES,
 }
 VALUES: dict[tuple[str, str], Callable[[str, str], Any]] = {
     **python_objects.VALUES,
-    **torch_objects.VALUES,
+    **torch_names.VALUES,
     **numpy_objects.VALUES,
 }
 
