@@ -63,8 +63,16 @@ def solve(schema: Schema, tensors: Mapping[str, TensorSpec]) -> Solution:
                 missing[key] = expected
         elif spec.shape != expected:
             misshapen[key] = (spec.shape, expected)
-    extra = tuple(key for key in tensors if key not in schema.shapes)
+    extra = tuple(
+        key for key in tensors if key not in schema.shapes and not _counts(key, schema.shapes)
+    )
     return Solution(sizes, missing, misshapen, extra)
+
+
+def _counts(key: str, shapes: Mapping[str, Shape]) -> bool:
+    """Whether the key is the counter of a normalisation whose statistics the schema knows."""
+    owner, _, name = key.rpartition(".")
+    return name == "num_batches_tracked" and f"{owner}.running_mean" in shapes
 
 
 def evaluate(axis: int | str, sizes: Mapping[str, int]) -> int | str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.errors import SourceError, VerificationError
 from convcore.model import LayoutMatch
 from convcore.names import shared_prefix
 from convcore.target import Check
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Large enough that calls do not count, small enough that both copies stay in the cache.
 PIECE = 1 << 20
@@ -100,6 +104,63 @@ def prove(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
         for there, here in zip(written, tensor.chunks(PIECE, check=True), strict=True):
             if there != here:
                 raise _differs(path, key, "other bytes than its source")
+    return _proved(path, expected)
+
+
+def prove_bytes(path: Path, starts: Mapping[str, int], expected: Mapping[str, LazyTensor]) -> Check:
+    """Compare bytes that lie in a file as they are, dense and little endian, with their source.
+
+    Args:
+        path: The file.
+        starts: Key to the offset of its first byte.
+        expected: Key to the tensor it was copied from; no more and no less.
+
+    Raises:
+        VerificationError: A key or a byte differs.
+    """
+    if starts.keys() != expected.keys():
+        raise _differs(
+            path, sorted(starts.keys() ^ expected.keys())[0], "a key too many or too few"
+        )
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for key, tensor in expected.items():
+            position = starts[key]
+            for here in tensor.chunks(PIECE, check=True):
+                if os.pread(descriptor, len(here), position) != here:
+                    raise _differs(path, key, "other bytes than its source")
+                position += len(here)
+    finally:
+        os.close(descriptor)
+    return _proved(path, expected)
+
+
+def prove_arrays(
+    path: Path, found: Mapping[str, np.ndarray[Any, Any]], expected: Mapping[str, LazyTensor]
+) -> Check:
+    """Compare arrays that a format's own library read from a file with their source, bit for bit.
+
+    Args:
+        path: The file.
+        found: Key to array, as the library gives it.
+        expected: Key to the tensor it was made from; no more and no less.
+
+    Raises:
+        VerificationError: A key, type, shape or bit differs; NaN equals NaN of the same bits.
+    """
+    if set(found) != set(expected):
+        raise _differs(path, sorted(set(found) ^ set(expected))[0], "a key too many or too few")
+    for key, tensor in expected.items():
+        there, here = found[key], tensor.numpy()
+        if (there.dtype, there.shape) != (here.dtype, here.shape):
+            said = f"{there.dtype} {there.shape} in place of {here.dtype} {here.shape}"
+            raise _differs(path, key, said)
+        if there.tobytes() != here.tobytes():
+            raise _differs(path, key, "other bits than its source")
+    return _proved(path, expected)
+
+
+def _proved(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
     nbytes = sum(tensor.nbytes for tensor in expected.values())
     return Check(
         path.name, "bytes equal to source", True, {"tensors": len(expected), "bytes": nbytes}

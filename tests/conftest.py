@@ -12,6 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from tests.environments import Environment, fresh
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/cyclegan/last.ckpt"
 
@@ -53,3 +55,9 @@ def convcore() -> Callable[..., Ran]:
 def example() -> Path:
     """A checkpoint that a real Lightning Trainer wrote (examples/cyclegan/train.py)."""
     return EXAMPLE
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One fresh virtual environment beside convcore, for everything that has to be installed."""
+    return fresh(tmp_path_factory.mktemp("environment"))
