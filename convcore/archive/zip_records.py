@@ -29,14 +29,14 @@ _HAS_DESCRIPTOR = 0x8
 
 @attrs.frozen(eq=False)
 class Record:
-    """One file in an archive: its name, and where its bytes lie."""
+    """One file in an archive: its name, where its bytes lie, and their CRC-32 if it is known."""
 
     name: str
     position: int
     size: int
     packed: int
     deflated: bool
-    crc: int
+    crc: int | None
 
 
 def read_directory(file: SourceFile, budgets: Budgets) -> dict[str, Record]:
@@ -50,6 +50,8 @@ def read_directory(file: SourceFile, budgets: Budgets) -> dict[str, Record]:
         raise Malformed(f"the directory says {count} entries in {length} bytes")
     entries = read_entries(file.read(start, length), count, budgets)
     _check_names(entries)
+    # torch.serialization.set_crc32_options(False) writes a zero in the place of every checksum.
+    unchecked = not any(entry.crc for entry in entries)
     records: dict[str, Record] = {}
     reached = 0
     for entry in sorted(entries, key=lambda entry: entry.header):
@@ -64,7 +66,12 @@ def read_directory(file: SourceFile, budgets: Budgets) -> dict[str, Record]:
         name = _text(entry.name)
         if not name.endswith("/"):
             records[name] = Record(
-                name, position, entry.size, entry.packed, entry.method == 8, entry.crc
+                name,
+                position,
+                entry.size,
+                entry.packed,
+                entry.method == 8,
+                None if unchecked else entry.crc,
             )
     return {name: records[name] for entry in entries if (name := _text(entry.name)) in records}
 
@@ -146,7 +153,7 @@ def read_record(file: SourceFile, record: Record, most: int) -> bytes:
             raise Malformed(f"cannot be inflated: {error}") from error
         if len(data) != record.size or not engine.eof or engine.unused_data:
             raise Malformed(f"does not inflate to the {record.size} bytes it declares")
-    if zlib.crc32(data) != record.crc:
+    if record.crc is not None and zlib.crc32(data) != record.crc:
         raise Malformed(
             "its CRC-32 is wrong: the bytes are not those that were saved", DOWNLOAD_AGAIN
         )

@@ -128,6 +128,29 @@ def test_a_checkpoint_zipped_anew_is_read(save: Save, tmp_path: Path, method: in
     assert list(tree["flat"].chunks(check=True)) == [torch.arange(7).numpy().tobytes()]
 
 
+def test_a_file_of_a_big_endian_machine_is_read_as_torch_reads_it(
+    save: Save, tmp_path: Path
+) -> None:
+    value = {
+        "f": torch.arange(6.0).reshape(2, 3).t(),
+        "i": torch.arange(4),
+        "b": torch.ones(3).bool(),
+    }
+    value |= {"c": torch.randn(2, dtype=torch.complex64).conj(), "h": torch.ones(3).bfloat16()}
+    path, big = save(value), tmp_path / "big.pt"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(big, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            target.writestr(name, b"big" if name.endswith("byteorder") else data)
+
+    tree = open_archive(big).tree
+
+    loaded = torch.load(big, weights_only=True)
+    assert {name: bits(tree[name].load()) for name in value} == {
+        name: bits(tensor) for name, tensor in loaded.items()
+    }
+
+
 def test_the_metadata_of_a_state_dict_is_kept(save: Save) -> None:
     module = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
     path = save(module.state_dict())

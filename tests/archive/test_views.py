@@ -263,6 +263,20 @@ def test_the_checksum_of_a_whole_record_is_that_of_its_tensor(save: Save) -> Non
     assert lazy.storage.crc == zlib.crc32(b"".join(lazy.chunks()))
 
 
+def test_a_checkpoint_saved_without_checksums_is_read(save: Save) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = save({"t": GRID, "s": GRID.clone().t()})
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+    tree = open_archive(path).tree
+
+    assert b"".join(tree["t"].chunks(check=True)) == bits(GRID)[2]
+    assert bits(tree["s"].load()) == bits(GRID.t())
+    assert tree["t"].storage.crc is None
+
+
 def test_big_endian_elements_come_out_little_endian(save: Save) -> None:
     tensors = [
         GRID,
