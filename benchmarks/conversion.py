@@ -1,8 +1,9 @@
-"""Extracting one component of a large checkpoint: convcore against the ways people know.
+"""Converting a checkpoint: convcore against the ways people know.
 
-One Lightning checkpoint (four networks and their Adam states) is written; every contender then runs
-in a process of its own, in turn with the others, and is timed from outside: interpreter start,
-imports and all. Figures are medians, and ratios within this one run.
+Extracting: one Lightning checkpoint (four networks and their Adam states) is written, and one
+network is taken out of it. Exporting: the example's checkpoint becomes ONNX. Every contender has
+a process of its own, in turn with the others, and is timed from outside: interpreter start, imports
+and all. Figures are medians, and ratios within this one run.
 
     python benchmarks/conversion.py --size-mb 1200 --save conversion.json --markdown conversion.md
 """
@@ -20,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples/cyclegan"
 COMPONENT = "generator_AB"
 PREFIX = f"{COMPONENT}."
 
@@ -34,8 +36,24 @@ _SAVE = "torch.save({k: v.clone() for k, v in state.items()}, sys.argv[2])"
 _SAFE = "from safetensors.torch import save_file; save_file(state, sys.argv[2])"
 
 
-def contenders(checkpoint: Path, scratch: Path, part: Path) -> dict[str, list[str]]:
-    """Return each contender's command; ``{out}`` stands for a fresh path."""
+# What a throw-away script does: both generators, nothing checked.
+_EXPORT = """
+import sys, warnings, torch
+warnings.simplefilter("ignore")
+sys.path.insert(0, sys.argv[1])
+from train import CycleGANModule
+module = CycleGANModule.load_from_checkpoint(sys.argv[2], map_location="cpu").eval()
+for name in ("generator_AB", "generator_BA"):
+    torch.onnx.export(
+        getattr(module, name), (torch.randn(2, 3, 40),), sys.argv[3] + name + ".onnx", dynamo=True,
+        input_names=["features"], output_names=["converted"], external_data=False,
+        dynamic_shapes=({0: "batch", 1: "time"},), opset_version=20, verbose=False,
+    )
+"""
+
+
+def extracting(checkpoint: Path, scratch: Path, part: Path) -> dict[str, list[str]]:
+    """Return the commands that take one network out; ``{out}`` stands for a fresh path."""
     python, out = sys.executable, str(scratch / "{out}")
     convcore = [python, "-m", "convcore"]
     convert = [*convcore, "convert", str(checkpoint), "-o", out, "--component", COMPONENT]
@@ -52,36 +70,41 @@ def contenders(checkpoint: Path, scratch: Path, part: Path) -> dict[str, list[st
     }
 
 
-def make_checkpoint(path: Path, megabytes: int) -> int:
-    """Write a checkpoint of four equal networks with Adam states; return one network's bytes."""
+def exporting(scratch: Path) -> dict[str, list[str]]:
+    """Return the commands that turn the example into ONNX."""
+    python, out = sys.executable, str(scratch / "{out}")
+    checkpoint = str(EXAMPLE / "last.ckpt")
+    convert = [python, "-m", "convcore", "convert", checkpoint, "-o", out, "--to", "onnx"]
+    bare = [python, "-c", _EXPORT, str(EXAMPLE), checkpoint, out]
+    return {
+        "convcore convert --to onnx (four graphs, verified)": convert,
+        "bare torch.onnx.export (two graphs)": bare,
+    }
+
+
+def make_checkpoint(path: Path, megabytes: int) -> None:
+    """Write a checkpoint of four equal networks, trained one step by Lightning's Trainer."""
     import lightning
     import torch
 
-    # Weights and two moments for four networks: a twelfth of the file is one network.
-    blocks = 12
-    width = max(8, int((megabytes * 1e6 / 12 / 4 / blocks) ** 0.5))
+    sys.path.insert(0, str(EXAMPLE))
+    from train import CHANNELS, CycleGANModule
 
-    class Gan(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            for name in ("generator_AB", "generator_BA", "discriminator_A", "discriminator_B"):
-                layers = [torch.nn.Linear(width, width) for _ in range(blocks)]
-                self.add_module(name, torch.nn.Sequential(*layers))
-
-        def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
-            return sum(part(batch).pow(2).mean() for part in self.children())  # type: ignore[return-value]  # a tensor
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.parameters())
-
+    # Weights and two moments for four networks: a twelfth of the file is one network, and each has
+    # ten square layers of 4-byte numbers.
+    width = max(8, int((megabytes * 1e6 / 12 / 4 / 10) ** 0.5))
+    module = CycleGANModule(
+        CHANNELS,
+        generator_config={"hidden_dims": [width] * 3, "n_residual_blocks": 3},
+        discriminator_config={"hidden_dims": [width] * 11},
+    )
     trainer = lightning.Trainer(
         max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu",
     )  # fmt: skip
-    model = Gan()
-    trainer.fit(model, torch.utils.data.DataLoader(torch.randn(2, width), batch_size=2))
+    pairs = torch.utils.data.TensorDataset(*torch.randn(2, 4, 8, CHANNELS))
+    trainer.fit(module, torch.utils.data.DataLoader(pairs, batch_size=4))
     trainer.save_checkpoint(path)
-    return sum(p.numel() * p.element_size() for p in model.generator_AB.parameters())
 
 
 def measure(command: list[str], out: Path) -> tuple[float, float]:
@@ -100,25 +123,31 @@ def measure(command: list[str], out: Path) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1024
 
 
-def run(checkpoint: Path, scratch: Path, part: Path, repeats: int) -> dict[str, dict[str, object]]:
-    """Measure all contenders in turn, ``repeats`` times after one round of warm-up."""
+def run(
+    contenders: dict[str, list[str]], scratch: Path, repeats: int
+) -> dict[str, dict[str, object]]:
+    """Measure all contenders in turn, ``repeats`` times after one round of warm-up.
+
+    Ratios are to the first of them.
+    """
     rows: dict[str, dict[str, list[float]]] = {}
     for repeat in range(repeats + 1):
-        for name, command in contenders(checkpoint, scratch, part).items():
+        for name, command in contenders.items():
             out = scratch / f"out{repeat}"
             seconds, megabytes = measure(command, out)
             shutil.rmtree(out, ignore_errors=True)
-            out.unlink(missing_ok=True)
+            for path in scratch.glob(f"{out.name}*"):
+                path.unlink()
             if repeat:
                 row = rows.setdefault(name, {"seconds": [], "peak_mb": []})
                 row["seconds"].append(seconds)
                 row["peak_mb"].append(megabytes)
-    first = statistics.median(rows["convcore convert --to pth"]["seconds"])
+    first = statistics.median(next(iter(rows.values()))["seconds"])
     return {
         name: {
             "median_seconds": statistics.median(row["seconds"]),
             "peak_mb": max(row["peak_mb"]),
-            "ratio_to_convcore_pth": statistics.median(row["seconds"]) / first,
+            "ratio_to_first": statistics.median(row["seconds"]) / first,
             "seconds": row["seconds"],
         }
         for name, row in rows.items()
@@ -130,7 +159,7 @@ def markdown(rows: dict[str, dict[str, object]]) -> str:
     lines = ["| contender | seconds (median) | ratio | peak MB |", "|---|---|---|---|"]
     for name, row in rows.items():
         lines.append(
-            f"| {name} | {row['median_seconds']:.3f} | {row['ratio_to_convcore_pth']:.2f} "
+            f"| {name} | {row['median_seconds']:.3f} | {row['ratio_to_first']:.2f} "
             f"| {row['peak_mb']:.0f} |"
         )
     return "\n".join(lines)
@@ -150,33 +179,34 @@ def main() -> None:
         checkpoint = given.checkpoint or scratch / "big.ckpt"
         if given.checkpoint is None:
             # In a process of its own: a parent with gigabytes would distort its children's start.
-            code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import conversion; "
-            code += (
-                f"conversion.make_checkpoint(conversion.Path({str(checkpoint)!r}), {given.size_mb})"
-            )
-            subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)  # fmt: skip
-        extracted = scratch / "extracted"
-        subprocess.run(
-            [sys.executable, "-m", "convcore", "convert", str(checkpoint), "-o", str(extracted),
-             "--component", COMPONENT], check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        part = extracted / f"{COMPONENT}.pth"
-        rows = run(checkpoint, scratch, part, given.repeats)
+            code = "import sys; sys.path.insert(0, sys.argv[1]); import conversion, pathlib; "
+            code += "conversion.make_checkpoint(pathlib.Path(sys.argv[2]), int(sys.argv[3]))"
+            home = str(Path(__file__).parent)
+            words = [sys.executable, "-c", code, home, str(checkpoint), str(given.size_mb)]
+            subprocess.run(words, check=True, capture_output=True)
+        command = extracting(checkpoint, scratch, checkpoint)["convcore convert --to pth"]
+        measure(command, scratch / "extracted")
+        part = scratch / "extracted" / f"{COMPONENT}.pth"
         size, part_size = checkpoint.stat().st_size, part.stat().st_size
+        extracted = run(extracting(checkpoint, scratch, part), scratch, given.repeats)
+        exported = run(exporting(scratch), scratch, given.repeats)
     result = {
         "checkpoint_bytes": size,
         "component_bytes": part_size,
         "cores": os.cpu_count(),
         "python": sys.version.split()[0],
-        "rows": rows,
+        "extracting": extracted,
+        "exporting": exported,
     }
     if given.save:
         given.save.write_text(json.dumps(result, indent=2) + "\n")
-    table = markdown(rows)
+    text = (
+        f"Extracting {part_size / 1e6:.0f} MB from a checkpoint of {size / 1e6:.0f} MB:\n\n"
+        f"{markdown(extracted)}\n\nExporting the example to ONNX:\n\n{markdown(exported)}\n"
+    )
     if given.markdown:
-        given.markdown.write_text(table + "\n")
-    print(f"{size / 1e6:.0f} MB checkpoint, {part_size / 1e6:.0f} MB component\n\n{table}")
+        given.markdown.write_text(text)
+    print(text, end="")
 
 
 if __name__ == "__main__":

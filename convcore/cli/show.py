@@ -17,8 +17,6 @@ from convcore.escape import printable
 from convcore.host import Plugin, Registry
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from convcore.report import Report
 
 _PROGRESS_AFTER_SECONDS = 1.0
@@ -61,30 +59,43 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table; a column whose values are numbers is set to the right."""
+    """Print a table: drawn by rich on a terminal, in plain aligned columns where it is piped.
+
+    A column whose values are numbers is set to the right.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    right = [
+        bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        for index in range(len(columns))
+    ]
+    click.echo()
+    if sys.stdout.isatty():
+        _draw(title, columns, cells, right)
+        return
+    # Whoever pipes us need not wait for rich to be imported.
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    click.echo(printable(title))
+    for line in ([*columns], *cells):
+        words = zip(line, widths, right, strict=True)
+        padded = [word.rjust(width) if last else word.ljust(width) for word, width, last in words]
+        click.echo(f"  {'  '.join(padded)}".rstrip())
+
+
+def _draw(
+    title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]
+) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(title=printable(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for index, column in enumerate(columns):
-        numbers = bool(rows) and all(
-            row[index] is None or isinstance(row[index], int | float) for row in rows
-        )
+    for column, numbers in zip(columns, right, strict=True):
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
+    for row in cells:
         # Text, not str: what a checkpoint says must not be read as markup.
-        drawn.add_row(*(Text(_cell(value)) for value in row))
-    _console().print(drawn)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(soft_wrap=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    return console
+        drawn.add_row(*map(Text, row))
+    Console(highlight=False).print(drawn)
 
 
 def _cell(value: Any) -> str:
@@ -117,7 +128,6 @@ def inspection(path: Path, result: Mapping[str, Any]) -> None:
     lines("Evidence", result["evidence"])
     columns = ("component", "role", "tensors", "parameters", "bytes")
     keys = ("name", "role", "tensor_count", "parameter_count", "bytes")
-    click.echo()
     table("Components", columns, [[part[key] for key in keys] for part in result["components"]])
     if result["settings"]:
         settings = [
@@ -131,7 +141,6 @@ def inspection(path: Path, result: Mapping[str, Any]) -> None:
     lines("Classes met and not imported", result["opaque"])
     if "tensors" in result:
         names = ("name", "component", "dtype", "shape", "bytes", "unsupported")
-        click.echo()
         table("Tensors", names, [[tensor[key] for key in names] for tensor in result["tensors"]])
 
 
