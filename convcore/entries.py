@@ -117,8 +117,8 @@ def _registered(
     entry: EntryPoint, module: Any, manager: pluggy.PluginManager, *, alone: bool
 ) -> list[tuple[str, Thing]]:
     """Check a loaded plugin, take up what it declares, and register its hooks; all or nothing."""
-    hooks = _hooks(module)
     _check_version(module)
+    hooks = _hooks(module)
     if manager.is_registered(module):
         raise _SetAside(f"{entry.value} is loaded already, as {manager.get_name(module)}")
     declared = [(kind, guarded(thing, entry.name)) for kind, thing in _declared(hooks)]
@@ -126,8 +126,9 @@ def _registered(
     try:
         manager.register(module, name=name)
     except pluggy.PluginValidationError as error:
-        # pluggy keeps what it had taken up before it found the fault.
-        manager.unregister(module)
+        # Some releases of pluggy keep what they had taken up before they found the fault.
+        with contextlib.suppress(Exception):
+            manager.unregister(module)
         raise _SetAside(f"a hook has arguments that convcore does not give: {error}") from error
     return declared
 

@@ -54,11 +54,11 @@ def fresh(folder: Path) -> Environment:
     return Environment(python)
 
 
-def pip(python: Path | str, project: Path, *options: str) -> None:
-    """Install a project with what is installed already: no network, no dependencies."""
+def pip(python: Path | str, *words: object) -> None:
+    """Install projects with what is installed already: no network, no dependencies."""
     done = subprocess.run(
         [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--no-index", "--disable-pip-version-check", *options, str(project)],
+         "--no-index", "--disable-pip-version-check", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -66,6 +66,6 @@ def pip(python: Path | str, project: Path, *options: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def install_into(folder: Path, project: Path) -> None:
-    """Install a project into a plain folder that PYTHONPATH can name."""
-    pip(sys.executable, project, "--target", str(folder))
+def install_into(folder: Path, *projects: Path) -> None:
+    """Install projects into a plain folder that PYTHONPATH can name."""
+    pip(sys.executable, "--target", folder, *projects)

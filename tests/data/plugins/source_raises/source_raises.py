@@ -1,0 +1,12 @@
+"""Its source fails whenever it looks at a file."""
+
+from convcore import Source, hookimpl
+
+
+def read(given):
+    return given.archive.tree["a key that is not there"]
+
+
+@hookimpl
+def convcore_sources():
+    return [Source("hasty", "a source", read)]

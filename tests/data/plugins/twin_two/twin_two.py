@@ -1,0 +1,8 @@
+"""Bears the name of another plugin, and declares a layout of its own."""
+
+from convcore import Component, Layout, hookimpl
+
+
+@hookimpl
+def convcore_layouts():
+    return [Layout("second-twin", "a layout", [Component("part", "second.")])]
