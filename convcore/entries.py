@@ -129,7 +129,8 @@ def _registered(
         # Some releases of pluggy keep what they had taken up before they found the fault.
         with contextlib.suppress(Exception):
             manager.unregister(module)
-        raise _SetAside(f"a hook has arguments that convcore does not give: {error}") from error
+        said = str(error).splitlines()[-1]
+        raise _SetAside(f"a hook has arguments that convcore does not give: {said}") from error
     return declared
 
 

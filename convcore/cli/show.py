@@ -211,7 +211,7 @@ def plugins(found: Sequence[Plugin], conflicts: Mapping[tuple[str, str], tuple[s
         rows.append((plugin.name, state, brings, f"{plugin.distribution} {plugin.version}"))
     table("Plugins", ("plugin", "state", "brings", "from"), rows)
     troubles = [
-        f"{plugin.name}: {trouble}; switch it off with -p no:{plugin.name}"
+        f"{plugin.name}: {printable(trouble, 200)}; switch it off with -p no:{plugin.name}"
         for plugin in found
         for trouble in (*plugin.warnings, *((plugin.error,) if plugin.error else ()))
     ]
