@@ -63,7 +63,7 @@ def load(job: Job) -> Contender:
             return _bind_cuda(session, arrays, job.device, clock)
         feed = {value.name: arrays[value.name] for value in session.get_inputs()}
         return Bound(
-            lambda: session.run(names, feed),
+            lambda: session.run(None, feed),  # as everybody calls it; names would save 0.4 µs
             lambda answer: dict(zip(names, answer, strict=True)),
         )
 
