@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from convcore.cli import Session, options
+from convcore.cli import Session, options, plugins_new
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -43,3 +43,6 @@ def command(ctx: click.Context, as_json: bool) -> None:
             ],
         }
     )
+
+
+command.add_command(plugins_new.command)
