@@ -85,6 +85,11 @@ def foreign_zip(names: Iterable[str]) -> Malformed:
     """What a zip archive without ``data.pkl`` seems to be, by its record names."""
     names = list(names)
     last = {name.rsplit("/", 1)[-1] for name in names}
+    if "archive_format" in last or "serialized_exported_program.json" in last:
+        return Malformed(
+            "is a program of torch.export, not a checkpoint",
+            "save its weights: torch.save(torch.export.load(file).state_dict, …)",
+        )
     if "model.json" in last or any("/code/" in name for name in names):
         return Malformed(
             "is a TorchScript program, not a checkpoint",

@@ -66,6 +66,8 @@ def _legacy() -> bytes:
 
 TAR = next(WILD.glob("*.tar"))
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+# The record names that torch.export.save of torch 2.13 writes.
+EXPORTED = {"m/archive_format": b"pt2", "m/models/model.json": b"{}"}
 FOREIGN = {
     "empty": (b"", "is empty", "download"),
     "zeros": (bytes(5000), "nothing but zeros", "download"),
@@ -84,6 +86,7 @@ FOREIGN = {
     "zip of checkpoint": (_zip(**{"m/model.ckpt": b"x"}), "holds m/model.ckpt", "unpack"),
     "keras": (_zip(**{"config.json": b"{}", "model.weights.h5": b""}), "Keras", "convert"),
     "torchscript": (_torchscript(), "TorchScript", "state_dict"),
+    "torch.export": (_zip(**EXPORTED), "torch.export", "state_dict"),
     "tar": (_tar(), "tar archive of model.ckpt", "unpack"),
     "onnx": (_onnx(), "ONNX graph", "came from"),
     "noise": (b"\xfe\x01\x9c\x7f" * 99, "no known checkpoint format", "torch.save"),

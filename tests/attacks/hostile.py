@@ -329,4 +329,8 @@ BROKEN = {
         tensor(shape=b"(" + b"N" * 100_000 + b"t"),
         "has 100000 axes",
     ),
+    "flags of a tensor that is no parameter": (
+        tensor() + tuple_of(b"\x88", b"\x89", b"}") + BUILD,
+        "state of a tensor",
+    ),
 }

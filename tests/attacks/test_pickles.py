@@ -202,6 +202,17 @@ def test_an_old_tensor_that_is_never_completed_is_not_read(tmp_path: Path) -> No
         open_archive(path).tree.load()
 
 
+def test_a_parameter_of_torch_0_3_takes_its_flags_from_its_state(tmp_path: Path) -> None:
+    made = name("torch.nn.parameter", "Parameter") + b"(" + tensor() + b"tR"
+    path = tmp_path / "old.pt"
+    path.write_bytes(checkpoint(pickled(made + b"(\x89\x89}tb")))
+
+    parameter = open_archive(path).tree
+
+    assert (parameter.parameter, parameter.requires_grad) == (True, False)
+    assert parameter.load().tolist() == [1, 2, 3, 4]
+
+
 def test_the_source_path_of_a_pickled_module_is_ignored(tmp_path: Path) -> None:
     secret = tmp_path / "secret.py"
     secret.write_text("x = 1")
