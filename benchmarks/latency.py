@@ -108,7 +108,9 @@ def speedups(benchmarks: Iterable[Benchmark]) -> str:
     rows, ratios = [], dict[str, list[float]]()
     for benchmark in benchmarks:
         for graph, backends in _at_batch_one(benchmark.rows).items():
-            line: list[str | float | None] = [str(benchmark.subject["layout"]), graph]
+            line: list[str | float | None] = [
+                str(benchmark.subject["layout"]), str(benchmark.subject["name"]), graph
+            ]  # fmt: skip
             for backend in BACKENDS[1:]:
                 speedup = backends[backend].speedup if backend in backends else None
                 line.append(figure(speedup) if speedup else None)
@@ -117,7 +119,9 @@ def speedups(benchmarks: Iterable[Benchmark]) -> str:
             rows.append(line)
     means = [figure(statistics.geometric_mean(ratios[b])) if b in ratios else None
              for b in BACKENDS[1:]]  # fmt: skip
-    return table(("layout", "graph", *BACKENDS[1:]), [*rows, ["geometric mean", "", *means]])
+    return table(
+        ("layout", "input", "graph", *BACKENDS[1:]), [*rows, ["geometric mean", "", "", *means]]
+    )
 
 
 def _at_batch_one(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:

@@ -21,9 +21,9 @@ def test_speed_ups_at_batch_one_are_joined_by_their_geometric_mean() -> None:
     lines = latency.speedups([benchmark(*with_speedups(rows))]).splitlines()
 
     assert lines[2:] == [
-        "| cyclegan | a |  | 8 |",
-        "| cyclegan | b |  | 2 |",
-        "| geometric mean |  |  | 4 |",
+        "| cyclegan | last.ckpt | a |  | 8 |",
+        "| cyclegan | last.ckpt | b |  | 2 |",
+        "| geometric mean |  |  |  | 4 |",
     ]
 
 
