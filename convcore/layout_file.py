@@ -173,16 +173,16 @@ def _components(tables: Any, faults: Faults) -> Iterable[Component]:
     for name, table in tables.items():
         where = f"components.{name}"
         read = faults.table(table, where, _COMPONENT, ("keys",))
-        try:
-            _component_name(name)
-        except ValueError as error:
-            faults.add(where, str(error))
         drop = read.get("drop", {})
         if not isinstance(drop, dict) or not all(isinstance(v, str) for v in drop.values()):
             faults.add(f"{where}.drop", "a table from key pattern to reason belongs here")
             continue
-        if "keys" in read:
-            yield Component(name, **read)
+        try:
+            _component_name(name)
+            if "keys" in read:
+                yield Component(name, **read)
+        except ValueError as error:
+            faults.add(where, str(error))
 
 
 def _drawings(tables: Any, parts: list[Component], faults: Faults) -> Iterable[_Drawing]:

@@ -52,6 +52,7 @@ class LayoutSuite(Conversions):
         assert match.layout.name == self.layout
         assert match.evidence, "evidence says why this layout"
         assert REMAINDER not in match.states, f"no component claims {[*match.states[REMAINDER]]}"
+        assert not match.extra, "the schema does not know these keys of the checkpoint"
         for part in case.thing.components:
             assert part.name in match.states or not part.required
 

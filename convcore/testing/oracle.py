@@ -51,6 +51,16 @@ def originals(checkpoint: Checkpoint) -> dict[str, list[torch.Tensor]]:
     return found
 
 
+def count(path: Path) -> int | None:
+    """Return how many tensors torch finds in a file; None where it cannot read it."""
+    import torch
+
+    try:
+        return sum(1 for _ in _leaves(torch.load(path, map_location="cpu", weights_only=True)))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+        return None
+
+
 def same(left: Any, right: Any) -> bool:
     """Whether two tensors, or arrays, are equal in type, shape and every bit."""
     import torch

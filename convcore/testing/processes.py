@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 # What no declaration may import: each costs every command a good part of a second.
 HEAVY = frozenset(
@@ -36,11 +39,26 @@ def run_python(
     )
 
 
-def loaded_by_declaring(plugin: str) -> set[str]:
-    """Return the heavy packages that are loaded once a plugin has declared everything."""
+@attrs.frozen
+class Declared:
+    """A plugin as a process finds it that has nothing else loaded.
+
+    Attributes:
+        heavy: The heavy packages that are loaded once it has declared everything.
+        complaints: What ``convcore plugins`` would say of it.
+    """
+
+    heavy: frozenset[str]
+    complaints: tuple[str, ...]
+
+
+@functools.cache
+def declared(plugin: str) -> Declared:
+    """Load a plugin by the name of its entry point, in a process of its own."""
     done = run_python(__name__, "declare", plugin)
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout)) & HEAVY
+    found = json.loads(done.stdout)
+    return Declared(HEAVY & set(found["modules"]), tuple(found["complaints"]))
 
 
 def loaded_by_running(*words: str) -> set[str]:
@@ -102,10 +120,15 @@ def _declare(plugin: str) -> None:
 
     manager = pluggy.PluginManager("convcore")
     manager.add_hookspecs(hookspecs)
+    complaints: list[str] = []
     for entry in metadata.entry_points(group=GROUP):
         if entry.name == plugin:
-            load(entry, manager)
-    sys.stdout.write(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+            found, _ = load(entry, manager)
+            complaints += [found.error] if found.error else []
+            # How long an import takes is the machine's affair as much as the plugin's.
+            complaints += [said for said in found.warnings if "to import" not in said]
+    modules = sorted({name.partition(".")[0] for name in sys.modules})
+    sys.stdout.write(json.dumps({"modules": modules, "complaints": complaints}))
 
 
 def _trace(package: str, words: Sequence[str]) -> None:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from convcore.archive import walk_tensors
 from convcore.errors import ConvcoreError, SourceError
 from convcore.model import Checkpoint
 from convcore.read import open_input, read_checkpoint
 from convcore.testing.case import Case
 from convcore.testing.conversions import Conversions
-from convcore.testing.oracle import originals, same
+from convcore.testing.oracle import count, originals, same
 from convcore.testing.processes import loaded_by_running
 
 _CUTS = 12
@@ -106,6 +107,15 @@ class SourceSuite(Conversions):
         assert set(told) == set(case.checkpoint.tensors)
         for name, tensor in told.items():
             assert same(case.checkpoint.tensors[name].load(), tensor), name
+
+    def test_no_tensor_of_the_file_is_lost(self, case: Case) -> None:
+        """Each is part of the state dict, or of the rest that the ledger accounts for."""
+        present = count(case.path)
+        if present is None:
+            pytest.skip("torch does not read the input as one file")
+
+        rest = sum(1 for _ in walk_tensors(case.checkpoint.rest))
+        assert len(case.checkpoint.tensors) + rest >= present
 
     @pytest.mark.parametrize("kind", FOREIGN)
     def test_what_others_wrote_is_declined(self, case: Case, kind: str, tmp_path: Path) -> None:
