@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from convcore.errors import ConvcoreError, PluginError
+from convcore.errors import ConvcoreError, PluginError, VerificationError
 from convcore.model import Checkpoint, Graph, Layout, Schema, Source
 from convcore.target import Check, LedgerEntry, Output, Target
 
@@ -31,13 +31,18 @@ _SERIES: Mapping[str, type[Any]] = {
 }
 
 
+# What a library that meets a damaged file does not raise, and a mistake in the code does.
+_MISTAKES = (AttributeError, ImportError, NameError, NotImplementedError, TypeError, SystemExit)
+
+
 def guarded(thing: Thing, plugin: str) -> Thing:
     """Return the thing with every function of it wrapped.
 
     A ``ConvcoreError`` passes as it is. Anything else that a function raises, and an answer of a
     wrong type, becomes a ``PluginError`` that names the plugin; the original is its cause. A series
     is walked to its end inside, so that a generator cannot raise later, elsewhere. A target's
-    ``OSError`` passes: the disk is nobody's plugin.
+    ``OSError`` passes: the disk is nobody's plugin. What a library raises while ``verify`` reads a
+    damaged file is a ``VerificationError``.
     """
     whose = f"the {type(thing).__name__.lower()} {thing.name} of plugin {plugin}"
     passing: tuple[type[BaseException], ...] = (ConvcoreError, MemoryError)
@@ -67,6 +72,11 @@ def _wrapped(
         except passing:
             raise
         except (Exception, SystemExit) as error:
+            if name == "verify" and not isinstance(error, _MISTAKES):
+                raise VerificationError(
+                    f"{whose} cannot read back what it wrote: {type(error).__name__}: {error}",
+                    remedy="run again; the disk may have changed what was written",
+                ) from error
             raise _fault(f"{name} raised {type(error).__name__}: {error}", whose, plugin) from error
         _check(answer, name, whose, plugin)
         if name == "graphs":

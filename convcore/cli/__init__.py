@@ -16,7 +16,13 @@ from typing import Any
 import click
 
 from convcore import __version__
-from convcore.errors import ConvcoreError, PluginError, PluginWarning, UsageError
+from convcore.errors import (
+    ConvcoreError,
+    PluginError,
+    PluginWarning,
+    UsageError,
+    VerificationError,
+)
 
 # One module per command, imported only when that command is asked for.
 _COMMANDS = {
@@ -171,7 +177,7 @@ def _explain(error: ConvcoreError, arguments: list[str]) -> int:
 
     with contextlib.suppress(OSError, ValueError):
         if (
-            isinstance(error, PluginError)
+            isinstance(error, PluginError | VerificationError)
             and error.__cause__
             and {"-v", "--verbose"} & {*arguments}
         ):
