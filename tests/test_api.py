@@ -1,0 +1,106 @@
+"""The Python interface: the commands' options, errors and results, and not a word printed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import convcore
+from convcore.cli.convert import command as convert_command
+from convcore.cli.inspect import command as inspect_command
+from tests.conftest import call
+
+# What Python names otherwise than the command line does, or has no use for.
+OTHERWISE = {
+    "convert": {"checkpoint", "output", "as_json"},
+    "inspect": {"checkpoint", "as_json", "suggest_layout"},
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_every_option_of_the_command_is_a_parameter(name: str) -> None:
+    command = {"convert": convert_command, "inspect": inspect_command}[name]
+    options = {option.name for option in command.params} - OTHERWISE[name]
+
+    assert options <= set(inspect.signature(getattr(convcore, name)).parameters)
+
+
+def test_inspect_gives_what_the_command_prints(example: Path) -> None:
+    found = convcore.inspect(example, tensors=True)
+
+    assert found.document == call("inspect", example, "--tensors", "--json").json
+    assert found.layout is not None
+    assert found.layout.name == "cyclegan"
+    assert found.value("input_dim") == found.sizes["d"]
+
+
+def test_an_unknown_model_is_told_by_its_prefixes(tmp_path: Path) -> None:
+    torch.save({"a.w": torch.ones(2), "a.b": torch.ones(1), "c": torch.ones(3)}, tmp_path / "x.pt")
+
+    found = convcore.inspect(tmp_path / "x.pt")
+
+    assert found.layout is None
+    assert {name: list(state) for name, state in found.states.items()} == {
+        "a": ["a.w", "a.b"],
+        "c": ["c"],
+    }
+    assert any("no known layout" in line for line in found.evidence)
+
+
+def test_convert_writes_what_its_report_says_and_prints_nothing(
+    example: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = convcore.convert(example, tmp_path / "out", "pth", no_discriminators=True)
+
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest == report.manifest
+    assert {file.component for file in report.files if file.target} == {
+        "generator_AB",
+        "generator_BA",
+    }
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tensors_are_read_when_they_are_asked_for(example: Path) -> None:
+    checkpoint = convcore.open_checkpoint(example)
+
+    state = torch.load(example, weights_only=True)["state_dict"]
+    assert set(checkpoint.tensors) == set(state)
+    name = next(iter(state))
+    assert torch.equal(checkpoint.tensors[name].load(), state[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"targets": "pht"}, convcore.UsageError),
+        ({"overwrite": True, "add": True}, convcore.UsageError),
+        ({"layout": "etm"}, convcore.LayoutError),
+        ({"components": {"a": "nothing."}}, convcore.UsageError),
+    ],
+    ids=["unknown target", "contradiction", "other layout", "unknown prefix"],
+)
+def test_a_fault_is_raised_as_the_command_exits(
+    example: Path, tmp_path: Path, options: dict, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        convcore.convert(example, tmp_path / "out", **options)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_plugin_is_a_python_warning(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[convcore.plugins]\nbroken = not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.warns(convcore.PluginWarning, match="plugin broken is set aside"):
+        convcore.inspect(example)
