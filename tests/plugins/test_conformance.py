@@ -53,6 +53,7 @@ class TestFinetunedSeqSetVAE(TestPretrainedSeqSetVAE):
 
 class TestUMC(LayoutSuite):
     layout = "umc"
+    config = {"nheads": "8"}  # noqa: RUF012 # written as a plugin's author writes it
 
     def make(self, folder: Path) -> Path:
         copied(EXAMPLES / "umc/uncased_L-2_H-48_A-4", folder)
