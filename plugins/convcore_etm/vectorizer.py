@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,13 +103,21 @@ def _idf(path: Path, transformer: Mapping[Any, Any], count: int) -> list[float]:
     weights = transformer.get("idf_")
     if weights is None:  # before scikit-learn 1.5 a sparse diagonal of SciPy held them
         weights = _state(transformer.get("_idf_diag")).get("data")
-    values = weights.numpy().ravel().tolist() if isinstance(weights, LazyTensor) else None
+    values = _numbers(weights) if isinstance(weights, LazyTensor) else None
     if values is None or len(values) != count:
         found = "no" if values is None else len(values)
         raise _refused(path, f"it has {found} weights for {count} words")
     if not all(isinstance(value, float) and math.isfinite(value) for value in values):
         raise _refused(path, "some of its words' weights are no finite numbers")
     return values
+
+
+def _numbers(weights: LazyTensor) -> list[float] | None:
+    """The values, without NumPy: looking at a folder should not have to import it."""
+    code = {"float64": "d", "float32": "f"}.get(weights.dtype)
+    if code is None or sys.byteorder != "little":
+        return None
+    return array(code, b"".join(weights.chunks())).tolist()
 
 
 def _plain(value: Any) -> Any:
