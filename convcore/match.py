@@ -54,6 +54,13 @@ class Candidate:
         """How many tensors no component of the layout takes."""
         return len(self.states.get(REMAINDER, ()))
 
+    @property
+    def claimed(self) -> frozenset[str]:
+        """The tensors that a component of the layout takes."""
+        return frozenset(
+            key for name, keys in self.states.items() if name != REMAINDER for key in keys
+        )
+
 
 def match_layout(
     checkpoint: Checkpoint,
@@ -123,8 +130,14 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
     held = candidates(checkpoint, registry)
     complete = [candidate for candidate in held if candidate.complete and candidate.near]
     if complete:
-        fewest = min(candidate.unclaimed for candidate in complete)
-        best = [candidate for candidate in complete if candidate.unclaimed == fewest]
+        # To take more of the same tensors is to explain more; of two models that lie side by side
+        # in one file, neither explains the other.
+        claims = [candidate.claimed for candidate in complete]
+        best = [
+            candidate
+            for candidate, claim in zip(complete, claims, strict=True)
+            if not any(claim < other for other in claims)
+        ]
         # Every key and shape held against a schema is more than prefixes that happen to fit.
         best = [candidate for candidate in best if candidate.solution is not None] or best
         for candidate in best:
@@ -133,8 +146,13 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
             return best[0]
         names = [candidate.layout.name for candidate in best]
         raise LayoutError(
-            f"{len(best)} layouts explain {checkpoint.path.name} equally well: {', '.join(names)}",
-            seen=[f"{n}: every required key is there, {fewest} tensors unclaimed" for n in names],
+            f"{len(best)} layouts explain {checkpoint.path.name}, none better than another: "
+            f"{', '.join(names)}",
+            seen=[
+                f"{c.layout.name}: every required key is there, such as {min(c.claimed)}; "
+                f"{c.unclaimed} tensors unclaimed"
+                for c in best
+            ],
             remedy=f"name one of them, for example --layout {names[0]}",
         )
     near = [candidate for candidate in held if candidate.near]

@@ -87,20 +87,15 @@ def follow(given: Input, tree: Any, key: str) -> Mapping[str, LazyTensor]:
     """
     value, rest = tree, key
     while rest:
-        entries = as_mapping(value)
-        if entries is None and isinstance(value, list | tuple):
-            entries = {str(index): item for index, item in enumerate(value)}
-        # A key may itself hold dots: the longest one that fits wins.
-        fits = [k for k in entries or {} if isinstance(k, str) and f"{rest}.".startswith(f"{k}.")]
-        if not fits:
-            known = [str(k) for k in entries or {}][:_SHOWN]
+        entries = _entries(value)
+        best = _first_step(entries, rest)
+        if best is None:
+            known = [str(k) for k in entries][:_SHOWN]
             raise UsageError(
                 f"{given.path.name} has nothing at --key {key}",
                 seen=(f"there: {', '.join(known) or 'no entries'}", *nearest(rest, known)),
                 remedy="give the dotted path of a state dict",
             )
-        best = max(fits, key=len)
-        assert entries is not None  # fits came from it
         value, rest = entries[best], rest[len(best) + 1 :]
     tensors = state_dict_of(value)
     if not tensors:
@@ -110,6 +105,40 @@ def follow(given: Input, tree: Any, key: str) -> Mapping[str, LazyTensor]:
             remedy="give the dotted path of a mapping from names to tensors",
         )
     return tensors
+
+
+def beside(tree: Any, key: str) -> dict[Any, Any]:
+    """Return a file's entries without the state dict at a dotted path, so that none is forgotten.
+
+    What a state dict holds beside tensors (extra state) stays, since it may hold tensors itself.
+    """
+    entries = dict(_entries(tree))
+    best = _first_step(entries, key)
+    if best is None:
+        return entries
+    rest = key[len(best) + 1 :]
+    value = entries[best]
+    if rest:
+        left = beside(value, rest)
+    elif isinstance(value, Mapping):
+        left = {name: item for name, item in value.items() if not isinstance(item, LazyTensor)}
+    else:
+        left = {}
+    entries[best] = left
+    return entries if left else {name: item for name, item in entries.items() if name != best}
+
+
+def _entries(value: Any) -> Mapping[Any, Any]:
+    """Return the entries of a mapping by their keys, those of a list by their places in it."""
+    if isinstance(value, list | tuple):
+        return {str(index): item for index, item in enumerate(value)}
+    return as_mapping(value) or {}
+
+
+def _first_step(entries: Mapping[Any, Any], path: str) -> str | None:
+    # A key may itself hold dots: the longest one that fits wins.
+    fits = [k for k in entries if isinstance(k, str) and f"{path}.".startswith(f"{k}.")]
+    return max(fits, key=len, default=None)
 
 
 def unprefixed(names: Mapping[str, LazyTensor]) -> tuple[dict[str, str], list[str]]:

@@ -15,7 +15,7 @@ import attrs
 
 from convcore.archive import LazyTensor, as_mapping
 from convcore.model import Checkpoint, Input
-from convcore.unwrap import follow, make_checkpoint, state_dict_of, state_dicts
+from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of, state_dicts
 
 NAME = "autoencoder-extracted"
 _ENCODER, _DECODER, _OUTSIDE = "encoder.", "decoder.", "outside."
@@ -47,16 +47,14 @@ def read(given: Input) -> Checkpoint | None:
     if len(holders) != 1:
         return None
     key = holders[0]
-    beside = {}
-    if key and isinstance(tree, Mapping):
-        beside = {name: value for name, value in tree.items() if name != key}
+    rest = beside(tree, key) if key else {}
     said = f"state dict under {key!r}" if key else "state dict: bare"
-    checkpoint = make_checkpoint(given, found[key], source=NAME, beside=beside, evidence=(said,))
+    checkpoint = make_checkpoint(given, found[key], source=NAME, beside=rest, evidence=(said,))
     # Wrapper prefixes are gone now: what is left is where the encoder was put on purpose.
     (home,) = _homes(checkpoint.tensors)
     if home == _ENCODER:
         return None
-    return _renamed(checkpoint, home, as_mapping(beside.get("model_config")) or {})
+    return _renamed(checkpoint, home, as_mapping(rest.get("model_config")) or {})
 
 
 def _homes(names: Mapping[str, LazyTensor]) -> list[str]:

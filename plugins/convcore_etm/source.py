@@ -11,7 +11,7 @@ import attrs
 from convcore.archive import LazyTensor, walk_tensors
 from convcore.errors import LayoutError, SourceError, UsageError
 from convcore.model import Archive, Checkpoint, Input
-from convcore.unwrap import make_checkpoint, state_dict_of, state_dicts, unprefixed
+from convcore.unwrap import beside, make_checkpoint, state_dict_of, state_dicts, unprefixed
 from convcore_etm.folder import (
     WHOLE,
     FileSet,
@@ -88,15 +88,16 @@ def _read_file(given: Input, path: Path, archive: Archive) -> Checkpoint | None:
         if len(wrapped) != 1:
             return None
         (key, tensors), *_ = wrapped.items()
-    beside = {name: value for name, value in tree.items() if name != key and name not in tensors}
+    loose = {name: value for name, value in tree.items() if name not in tensors}
+    rest = beside(tree, key) if key else loose
     method = "wrapped" if key else "flat"
     said = f"saved as one flat state dict: {path.name}"
     if key:
         said = f"saved as one wrapped state dict: {path.name}, under {key!r} beside " + (
-            ", ".join(map(repr, list(beside)[:8])) or "nothing"
+            ", ".join(map(repr, list(rest)[:8])) or "nothing"
         )
     file = attrs.evolve(given, path=path, archive=archive)
-    checkpoint = make_checkpoint(file, tensors, source=NAME, beside=beside, evidence=(said,))
+    checkpoint = make_checkpoint(file, tensors, source=NAME, beside=rest, evidence=(said,))
     return _with_sidecars(given, checkpoint, path.parent, prefix, method)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from convcore.hookspecs import hookimpl
 from convcore.model import Checkpoint, Input, Source
-from convcore.unwrap import make_checkpoint, state_dict_of
+from convcore.unwrap import beside, make_checkpoint, state_dict_of
 
 NAME = "lightning"
 _VERSION = "pytorch-lightning_version"
@@ -38,7 +38,7 @@ def read(given: Input) -> Checkpoint | None:
         if isinstance(version, str)
         else "Lightning checkpoint, from before 0.8.2: it names no version"
     )
-    rest = {key: value for key, value in tree.items() if key != "state_dict"}
+    rest = beside(tree, "state_dict")
     return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(evidence,))
 
 

@@ -9,7 +9,7 @@ from convcore.archive import LazyTensor
 from convcore.errors import SourceError
 from convcore.hookspecs import hookimpl
 from convcore.model import Checkpoint, Input, Source
-from convcore.unwrap import choose, follow, make_checkpoint, state_dict_of
+from convcore.unwrap import beside, choose, follow, make_checkpoint, state_dict_of
 
 NAME = "state-dict"
 
@@ -23,7 +23,7 @@ def read(given: Input) -> Checkpoint | None:
     rest: dict[str, Any]
     if given.key is not None:
         tensors = follow(given, tree, given.key)
-        said, rest = f"state dict at --key {given.key}", {}
+        said, rest = f"state dict at --key {given.key}", beside(tree, given.key)
     elif isinstance(tree, LazyTensor):
         tensors, said, rest = {"tensor": tree}, "one bare tensor", {}
     elif state_dict_of(tree):
@@ -53,8 +53,7 @@ def _wrapped(
     chosen = None if listed and loose else choose(given, entries)
     if chosen is not None:
         key, tensors = chosen
-        rest = {name: value for name, value in entries.items() if name != key}
-        return tensors, f"state dict under {key!r}", rest
+        return tensors, f"state dict under {key!r}", beside(entries, key)
     if not loose and not listed:
         raise SourceError(
             f"{given.path.name} holds no state dict",

@@ -10,9 +10,10 @@ from typing import Any
 
 import attrs
 
+from convcore.archive import as_mapping
 from convcore.errors import SourceError
 from convcore.model import Archive, Checkpoint, Input
-from convcore.unwrap import follow, make_checkpoint, state_dict_of
+from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of
 from convcore_umc.datasets import DATASETS
 
 NAME = "umc"
@@ -106,7 +107,7 @@ def read(given: Input) -> Checkpoint | None:
         # With --key, or in a wrapper, it is an ordinary state dict.
         if given.key is not None or not tensors or not _ours(tensors):
             return None
-        return _checkpoint(given, tensors)
+        return _checkpoint(given, tensors, _loose(given.archive.tree, tensors))
     file = checkpoint_file(given.path)
     if file is None:
         _refuse_without_weights(given.path)
@@ -124,7 +125,13 @@ def read(given: Input) -> Checkpoint | None:
             seen=[f"its top is a {type(archive.tree).__name__}"],
             remedy="name the place of the weights with --key PATH",
         )
-    return _checkpoint(given, tensors)
+    tree = archive.tree
+    rest = _loose(tree, tensors) if given.key is None else beside(tree, given.key)
+    return _checkpoint(given, tensors, rest)
+
+
+def _loose(tree: Any, tensors: Mapping[str, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in (as_mapping(tree) or {}).items() if key not in tensors}
 
 
 def _ours(tensors: Mapping[str, Any]) -> bool:
@@ -140,14 +147,15 @@ def _refuse_without_weights(folder: Path) -> None:
         )
 
 
-def _checkpoint(given: Input, tensors: Mapping[str, Any]) -> Checkpoint:
+def _checkpoint(given: Input, tensors: Mapping[str, Any], rest: Mapping[Any, Any]) -> Checkpoint:
     run = run_folder(given.path)
     parts = parse_run_name(run.name) if run else None
     if run is None or parts is None:
         said = "UMC's keys, but no run folder around it names method, dataset, backbone and seed"
-        return make_checkpoint(given, tensors, source=NAME, evidence=(said,))
+        return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(said,))
     stage = "pretraining" if given.path.absolute().parent.name == "pretrain" else "training"
     said = f"run folder {run.name}: " + ", ".join(f"{name} {part}" for name, part in parts.items())
-    checkpoint = make_checkpoint(given, tensors, source=NAME, evidence=(said, f"stage: {stage}"))
+    evidence = (said, f"stage: {stage}")
+    checkpoint = make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=evidence)
     named = {"run": run.name, **parts, "stage": stage}
     return attrs.evolve(checkpoint, metadata={**checkpoint.metadata, **named})

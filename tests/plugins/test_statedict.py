@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from convcore.archive import walk_tensors
 from convcore.errors import SourceError, UsageError
 from convcore.host import load_registry
 from convcore.read import read_checkpoint
@@ -95,6 +96,35 @@ def test_a_key_may_hold_dots(tmp_path: Path) -> None:
     checkpoint = read({"a.b": {"c": STATE}, "d": STATE}, tmp_path, key="a.b.c")
 
     assert list(checkpoint.tensors) == list(STATE)
+
+
+BESIDE = {
+    "chosen by --key": ({"model": STATE, "ema": STATE, "config": {"heads": 2}}, "ema"),
+    "wrapped twice": (
+        {"checkpoint": {"model": STATE, "opt": {"m": B}}, "config": {"heads": 2}},
+        None,
+    ),
+    "in a state dict's extra state": (
+        {"state_dict": {**STATE, "fc._extra_state": {"scale": B}}, "config": {"heads": 2}},
+        None,
+    ),
+}
+LEFT = {
+    "chosen by --key": ["model.fc.weight", "model.fc.bias"],
+    "wrapped twice": ["checkpoint.opt.m"],
+    "in a state dict's extra state": ["state_dict.fc._extra_state.scale"],
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_is_not_chosen_is_kept_beside_for_the_ledger(case: str, tmp_path: Path) -> None:
+    tree, key = BESIDE[case]
+
+    checkpoint = read(tree, tmp_path, **({} if key is None else {"key": key}))
+
+    assert list(checkpoint.tensors) == list(STATE)
+    assert [name for name, _ in walk_tensors(checkpoint.rest)] == LEFT[case]
+    assert checkpoint.hyper_parameters == {"heads": 2}
 
 
 def test_a_list_of_tensors_is_named_by_place(tmp_path: Path) -> None:
