@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from array import array
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,7 @@ def _idf(path: Path, transformer: Mapping[Any, Any], count: int) -> list[float]:
     if values is None or len(values) != count:
         found = "no" if values is None else len(values)
         raise _refused(path, f"it has {found} weights for {count} words")
-    if not all(isinstance(value, float) and math.isfinite(value) for value in values):
+    if not all(map(math.isfinite, values)):
         raise _refused(path, "some of its words' weights are no finite numbers")
     return values
 
@@ -115,9 +114,10 @@ def _idf(path: Path, transformer: Mapping[Any, Any], count: int) -> list[float]:
 def _numbers(weights: LazyTensor) -> list[float] | None:
     """The values, without NumPy: looking at a folder should not have to import it."""
     code = {"float64": "d", "float32": "f"}.get(weights.dtype)
-    if code is None or sys.byteorder != "little":
+    if code is None:
         return None
-    return array(code, b"".join(weights.chunks())).tolist()
+    data = b"".join(weights.chunks())
+    return [value for (value,) in struct.iter_unpack(f"<{code}", data)]
 
 
 def _plain(value: Any) -> Any:
