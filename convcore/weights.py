@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Large enough that calls do not count, small enough that both copies stay in the cache.
-PIECE = 1 << 20
+PIECE = 256 << 10
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
