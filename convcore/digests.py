@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -26,7 +27,8 @@ class Digests:
         self._thread = threading.Thread(target=self._work, args=(paths,), daemon=True)
 
     def __enter__(self) -> Digests:
-        self._thread.start()
+        with contextlib.suppress(RuntimeError):  # no further thread: each is hashed when asked for
+            self._thread.start()
         return self
 
     def __exit__(
@@ -37,7 +39,8 @@ class Digests:
     ) -> None:
         if error is not None:
             self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if error is None and self._faults:
             raise self._faults[0]
 

@@ -16,9 +16,9 @@ import pluggy
 
 from convcore import hookspecs
 from convcore.guard import guarded
+from convcore.interrupts import Interrupted
 from convcore.model import Layout, Source
 from convcore.names import nearest
-from convcore.staging import Interrupted
 from convcore.target import Target
 
 GROUP = "convcore.plugins"

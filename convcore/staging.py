@@ -12,33 +12,20 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import attrs
 
 from convcore.digests import flush
 from convcore.errors import TargetError, UsageError
+from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
 
 _RESERVE = 16 << 20
 _LOCK_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.convcore-(?P<pid>\d+)-[0-9a-f]{8}")
-
-
-class Interrupted(BaseException):
-    """A signal asked the run to end.
-
-    Attributes:
-        exit_code: 128 + the signal's number.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 @attrs.frozen
@@ -54,12 +41,14 @@ class Staging:
             flush(path)
         flush(self.folder)
         self.folder.chmod(0o777 & ~_umask())
-        if _occupied(self.output):
-            _exchange(self.folder, self.output)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self.output.rmdir()  # an empty folder may stand there
-            self.folder.rename(self.output)
+        with uninterrupted():
+            raise_if_asked()
+            if _occupied(self.output):
+                _exchange(self.folder, self.output)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    self.output.rmdir()  # an empty folder may stand there
+                self.folder.rename(self.output)
         flush(self.output.parent)
 
     def require(self, nbytes: int) -> None:
@@ -96,13 +85,15 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
             raise exists(output)
         _clear_leftovers(output)
         folder = output.parent / f".{output.name}.convcore-{os.getpid()}-{secrets.token_hex(4)}"
-        try:
-            folder.mkdir(mode=0o700)
-            yield Staging(folder, output)
-        except OSError as error:
-            raise _disk(error, output) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with removed_at_the_end(folder):
+            try:
+                folder.mkdir(mode=0o700)
+                yield Staging(folder, output)
+            except OSError as error:
+                raise _disk(error, output) from error
+            finally:
+                with uninterrupted():
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def exists(output: Path) -> UsageError:
@@ -127,9 +118,9 @@ def resolve(output: Path) -> Path:
         if output.is_symlink() and not real.exists():
             raise UsageError(f"{output} is a broken link", remedy="remove it, or give another -o")
         missing = not parent.is_dir()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError up to Python 3.12
         raise UsageError(
-            f"{output} cannot be an output folder: {error.strerror or error}",
+            f"{output} cannot be an output folder: {getattr(error, 'strerror', None) or error}",
             remedy="give another -o",
         ) from error
     if missing:
@@ -140,30 +131,14 @@ def resolve(output: Path) -> Path:
         raise UsageError(
             f"the folder {parent} cannot be written", remedy="choose a writable place with -o"
         )
+    if real.is_dir() and not os.access(real, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(
+            f"the folder {real} could not be removed once it is replaced",
+            remedy="make it writable, or give another folder with -o",
+        )
     if not real.name:
         raise UsageError(f"{real} cannot be replaced", remedy="give a folder below it with -o")
     return real
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into ``Interrupted``; a second signal ends the process at once."""
-
-    def once(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, lambda again, _: os._exit(128 + again))
-        raise Interrupted(number)
-
-    try:
-        before = {n: signal.signal(n, once) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _occupied(output: Path) -> bool:
@@ -205,12 +180,13 @@ def _locked(output: Path) -> Iterator[None]:
             if os.fstat(lock).st_ino == path.lstat().st_ino:
                 break
         os.close(lock)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(lock)
+    with removed_at_the_end(path):
+        try:
+            yield
+        finally:
+            with uninterrupted(), contextlib.suppress(OSError):
+                path.unlink()
+            os.close(lock)
 
 
 def _clear_leftovers(output: Path) -> None:

@@ -104,9 +104,15 @@ class SourceFile:
         """Compare the file with what was opened; call it before publishing what was made of it.
 
         Raises:
-            SourceError: Size or modification time differ.
+            SourceError: Size or modification time differ, or the path names another file now.
         """
-        if self.fd >= 0 and _identity(os.fstat(self.fd)) != self.identity:
+        if self.fd < 0:
+            return
+        try:
+            named = _identity(self.path.stat())
+        except OSError:
+            named = None  # removed or renamed meanwhile
+        if not named == _identity(os.fstat(self.fd)) == self.identity:
             raise self.changed(0)
 
 

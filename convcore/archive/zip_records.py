@@ -14,7 +14,6 @@ from convcore.archive.budgets import Budgets
 from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
 from convcore.archive.source_file import SourceFile
 from convcore.archive.zip_directory import (
-    ENCRYPTED,
     TWO_TOOLS,
     Entry,
     find_directory,
@@ -25,6 +24,9 @@ from convcore.archive.zip_directory import (
 _LOCAL = Struct("<4s5H3L2H")
 _MAX32 = 0xFFFFFFFF
 _HAS_DESCRIPTOR = 0x8
+_DESCRIPTORS = (0, 12, 16, 20, 24)  # with or without a mark, with 32 or 64 bits
+_RENAMES = b"up"  # the field that gives a record another name (APPNOTE 4.6.9)
+_ALIGNING = 64  # torch pads the extra field of a record's own header up to this
 
 
 @attrs.frozen(eq=False)
@@ -54,13 +56,16 @@ def read_directory(file: SourceFile, budgets: Budgets) -> dict[str, Record]:
     unchecked = not any(entry.crc for entry in entries)
     records: dict[str, Record] = {}
     reached = 0
+    gaps: tuple[int, ...] = (0,)
     for entry in sorted(entries, key=lambda entry: entry.header):
-        if entry.header < reached or (not reached and entry.header):
+        # What the directory leaves out would be a record to a tool that reads from the front.
+        if entry.header - reached not in gaps and entry.header < start:
             raise Malformed(
                 f"record {_text(entry.name)} overlaps another or follows foreign bytes", TWO_TOOLS
             )
         position = _check_local(file, entry, start)
         reached = position + entry.packed
+        gaps = _DESCRIPTORS if entry.flags & _HAS_DESCRIPTOR else (0,)
         if reached > start:
             raise Malformed(f"record {_text(entry.name)} reaches into the directory")
         name = _text(entry.name)
@@ -73,6 +78,8 @@ def read_directory(file: SourceFile, budgets: Budgets) -> dict[str, Record]:
                 entry.method == 8,
                 None if unchecked else entry.crc,
             )
+    if start - reached not in gaps:
+        raise Malformed("foreign bytes lie before the directory", TWO_TOOLS)
     return {name: records[name] for entry in entries if (name := _text(entry.name)) in records}
 
 
@@ -111,22 +118,24 @@ def _check_local(file: SourceFile, entry: Entry, directory: int) -> int:
     length = _LOCAL.size + len(entry.name)
     if entry.header + length > directory:
         raise Malformed(f"record {_text(entry.name)} lies outside the file")
-    data = file.read(entry.header, length)
+    data = file.read(entry.header, min(length + _ALIGNING, directory - entry.header))
     mark, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack_from(
         data
     )
     if (
         mark != b"PK\3\4"
-        or data[_LOCAL.size :] != entry.name
+        or data[_LOCAL.size : length] != entry.name
         or name_length != len(entry.name)
         or method != entry.method
-        or (flags ^ entry.flags) & (ENCRYPTED | _HAS_DESCRIPTOR)
+        or flags != entry.flags
     ):
         raise Malformed(f"record {_text(entry.name)} and the directory differ", TWO_TOOLS)
-    if size == _MAX32 or packed == _MAX32:
+    extra = data[length : length + extra_length]
+    if len(extra) < extra_length:
         extra = file.read(
             entry.header + length, min(extra_length, directory - entry.header - length)
         )
+    if size == _MAX32 or packed == _MAX32 or _RENAMES in extra:
         size, packed, _ = widened(extra, size, packed, 0)
     if (crc, packed, size) != (entry.crc, entry.packed, entry.size) and not (
         flags & _HAS_DESCRIPTOR and (crc, packed, size) == (0, 0, 0)

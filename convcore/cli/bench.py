@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convcore.cli import Session, options
+from convcore.cli import options
+from convcore.cli.commands import Session
 from convcore.errors import ConvcoreError, TargetError, UsageError, VerificationError
+from convcore.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from convcore.bench.engine import Plan
@@ -88,9 +90,10 @@ def command(session: Session, /, path: Path, as_json: bool, **given: Any) -> Non
     finally:  # an interrupt too leaves what was finished
         error = _judgement(so_far[0]) if so_far else None
         if so_far and so_far[0].rows:
-            _tell(so_far[0], error, as_json=as_json, markdown=given["markdown"])
-            if given["plot"]:
-                write_plot(so_far[0], given["plot"])
+            with uninterrupted():
+                _tell(so_far[0], error, as_json=as_json, markdown=given["markdown"])
+                if given["plot"]:
+                    write_plot(so_far[0], given["plot"])
     if error is not None:
         if as_json:
             click.get_current_context().exit(error.exit_code)

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from convcore.cli import Session, options
+from convcore.cli import options
+from convcore.cli.commands import Session
 
 
 @click.command("convert")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from convcore.cli import Session, options
+from convcore.cli import options
+from convcore.cli.commands import Session
 
 
 @click.command("diff")

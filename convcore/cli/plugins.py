@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from convcore.cli import Session, options, plugins_new
+from convcore.cli import options, plugins_new
+from convcore.cli.commands import Session
 
 
 @click.group("plugins", invoke_without_command=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import attrs
 import click
 
-from convcore.cli import Session, options
+from convcore.cli import options
+from convcore.cli.commands import Session
 from convcore.errors import VerificationError
 
 

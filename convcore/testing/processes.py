@@ -145,9 +145,9 @@ def _trace(package: str, words: Sequence[str]) -> None:
         return original(name, *arguments, **more)
 
     builtins.__import__ = tracing
-    from convcore.cli import _code
+    from convcore.cli.commands import answer
 
-    code = _code(list(words))
+    code = answer(list(words))
     builtins.__import__ = original
     foreign = imported - ALWAYS - {package} - sys.stdlib_module_names
     sys.stderr.write(f"\n{json.dumps(sorted(foreign))}\n")
@@ -155,9 +155,9 @@ def _trace(package: str, words: Sequence[str]) -> None:
 
 
 def _modules(words: Sequence[str]) -> None:
-    from convcore.cli import _code
+    from convcore.cli.commands import answer
 
-    code = _code(list(words))
+    code = answer(list(words))
     sys.stderr.write(f"\n{json.dumps(sorted({n.partition('.')[0] for n in sys.modules}))}\n")
     sys.exit(code)
 

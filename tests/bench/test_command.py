@@ -74,8 +74,8 @@ def test_a_checkpoint_is_converted_first_and_the_command_imports_no_torch(tmp_pa
              "--markdown", *QUICK]  # fmt: skip
     program = f"""
 import sys
-from convcore.cli import _code
-code = _code({words!r})
+from convcore.cli.commands import answer
+code = answer({words!r})
 heavy = {{"torch", "onnx", "onnxruntime", "numpy", "matplotlib"}} & set(sys.modules)
 sys.exit(code or (f"imported {{heavy}}" if heavy else 0))
 """

@@ -94,3 +94,76 @@ def test_what_is_no_regular_file_is_refused_at_once(make, command: str, tmp_path
     assert b"Traceback" not in done.stderr
     assert 0 < len(done.stderr) < 2048
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["inspect", "{example}"], 2), (["inspect", "{example}", "--json"], 2), (["inspect", "/"], 3),
+     (["inspect", "/nowhere", "--json"], 2), (["--help"], 2)],
+    ids=["text", "json", "error", "json error", "help"],
+)  # fmt: skip
+def test_a_full_standard_output_is_told_once(words: list[str], code: int, example: Path) -> None:
+    line = " ".join(word.format(example=example) for word in words)
+
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m convcore {line} > /dev/full"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == code
+    assert "Exception ignored" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_machine_that_gives_no_further_thread_still_converts(
+    example: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import _thread, sys, threading\n"
+        'def refuse(*args, **more): raise RuntimeError("can\'t start new thread")\n'
+        "_thread.start_new_thread = threading._start_new_thread = refuse\n"
+        "from convcore.cli import run\n"
+        f"sys.argv = ['convcore', 'convert', {str(example)!r}, '-o', {str(tmp_path / 'out')!r}]\n"
+        "run()\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/manifest.json").is_file()
+
+
+def test_an_output_that_is_a_loop_of_links_is_a_usage_error(example: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("out")
+
+    done = convcore("convert", example, "-o", tmp_path / "out")
+
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_old_output_that_could_not_be_removed_is_not_replaced(tmp_path: Path) -> None:
+    output = tmp_path / "mine" / "out"
+    output.mkdir(parents=True)
+    (output / "old").write_text("old")
+    output.chmod(0o555)
+    os.chown(tmp_path / "mine", 65534, 65534)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o011 != 0o011:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    program = (
+        "import os; from pathlib import Path; from convcore.staging import staged\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"with staged(Path({str(output)!r}), overwrite=True) as staging: staging.publish()"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert "could not be removed once it is replaced" in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["out"]
+    assert (output / "old").read_text() == "old"

@@ -201,3 +201,22 @@ def test_links_planted_in_the_parent_are_not_followed(example: Path, tmp_path: P
 
     assert process.returncode != 0
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_an_input_whose_name_stands_for_another_file_is_not_published(
+    how: str, big: Path, example: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes(big.read_bytes())
+    process = start(mine, tmp_path / "out", "--hash-source")
+
+    for _ in staged_bytes(tmp_path, process):
+        mine.unlink()
+        if how == "replaced":
+            mine.write_bytes(example.read_bytes())
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 3, said
+    assert "changed while reading" in said
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,198 @@
+"""The group of commands, and what becomes of everything they raise."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from convcore import __version__
+from convcore.errors import (
+    ConvcoreError,
+    PluginError,
+    PluginWarning,
+    UsageError,
+    VerificationError,
+)
+
+# One module per command, imported only when that command is asked for.
+_COMMANDS = {
+    "convert": "convert",
+    "inspect": "inspect",
+    "verify": "verify",
+    "explain": "explain",
+    "diff": "diff",
+    "bench": "bench",
+    "bench-diff": "bench_diff",
+    "plugins": "plugins",
+}
+_SUMMARIES = {
+    "convert": "Split and convert a checkpoint, and prove what was written.",
+    "inspect": "Say what a checkpoint is, without running anything in it.",
+    "verify": "Re-hash an output folder and re-run its parity checks.",
+    "explain": "Say where one tensor came from or went.",
+    "diff": "Compare two checkpoints or outputs.",
+    "bench": "Measure inference latency.",
+    "bench-diff": "Compare two saved latency measurements.",
+    "plugins": "List what is installed, from where, and what is broken.",
+}
+_LONGEST = 1900
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"convcore.cli.{_COMMANDS[name]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUMMARIES.items()))
+
+
+class Session:
+    """What holds for one call: switched-off plugins and how much is told."""
+
+    def __init__(self, disabled: tuple[str, ...] = (), verbose: bool = False) -> None:
+        self.disabled = disabled
+        self.verbose = verbose
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-p", "plugins", multiple=True, metavar="no:NAME", help="Switch a plugin off. Repeats."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show plans and timings on stderr.")
+@click.version_option(__version__, prog_name="convcore")
+@click.pass_context
+def main(ctx: click.Context, plugins: tuple[str, ...], verbose: bool) -> None:
+    """Turn training checkpoints into things people can ship."""
+    for plugin in plugins:
+        if not plugin.startswith("no:"):
+            raise UsageError(f"-p {plugin} is not understood", remedy="write -p no:NAME")
+    ctx.obj = Session(tuple(plugin.removeprefix("no:") for plugin in plugins), verbose)
+
+
+def answer(arguments: list[str]) -> int:
+    """Run one command line; return its exit code, as ``convcore.errors`` lists them."""
+    from convcore.interrupts import Interrupted, interruptible
+
+    with _streams(), _warnings():
+        try:
+            with interruptible():
+                exit_code = main.main(arguments, prog_name="convcore", standalone_mode=False)
+            sys.stdout.flush()
+            return exit_code if isinstance(exit_code, int) else 0  # what ctx.exit was given
+        except ConvcoreError as error:
+            return _explain(error, arguments)
+        except click.exceptions.Exit as exit_:
+            return exit_.exit_code
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "convcore"
+            fault = UsageError(error.format_message(), remedy=f"see {where} --help")
+            return _explain(fault, arguments)
+        except click.Abort:
+            return 130
+        except Interrupted as signal_:
+            return signal_.exit_code
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:
+            return 0  # whoever read us has gone; nothing is left to say, and nothing went wrong
+        except MemoryError:
+            remedy = "free some memory, or take single components with --component"
+            return _explain(_OutOfMemory("out of memory", remedy=remedy), arguments)
+        except OSError as error:
+            what = f"{error.filename or 'standard output'}: {error.strerror or error}"
+            return _explain(UsageError(what, remedy="check the path and its rights"), arguments)
+    return 0
+
+
+class _OutOfMemory(ConvcoreError):
+    exit_code = 5
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """Survive closed streams and locales that cannot show every character."""
+    for name in ("stdout", "stderr"):
+        stream: Any = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 # lives as long as we do
+        else:
+            with contextlib.suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                # What a stream would not take, Python tries once more at the very end, loudly.
+                with contextlib.suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[None]:
+    """Print the engine's warnings as sentences, each once; leave all others as Python has them."""
+    from convcore.escape import printable
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, PluginWarning):
+                shown(message, category, *where, **more)
+                return
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"warning: {printable(str(message), 700)}\n")
+
+        warnings.simplefilter("default", PluginWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _explain(error: ConvcoreError, arguments: list[str]) -> int:
+    """Print an error once: for people on stderr, as one JSON document on stdout."""
+    from convcore.escape import printable
+
+    with contextlib.suppress(OSError, ValueError):
+        if (
+            isinstance(error, PluginError | VerificationError)
+            and error.__cause__
+            and {"-v", "--verbose"} & {*arguments}
+        ):
+            # For the plugin's author: where in their code it happened.
+            traceback.print_exception(error.__cause__)
+        if "--json" in arguments:
+            sys.stdout.write(f"{json.dumps({'error': error.as_dict()})}\n")
+            sys.stdout.flush()
+        else:
+            lines = [f"error: {printable(error.what, 700)}"]
+            lines += [f"  - {printable(item, 200)}" for item in error.seen]
+            remedy = f"  {printable(error.remedy, 300)}"
+            text = "\n".join(lines)
+            if len(text.encode()) + len(remedy.encode()) > _LONGEST:
+                more = f"\n  - … {len(error.seen)} findings in all; --json shows every one"
+                room = _LONGEST - len(remedy.encode()) - len(more.encode())
+                text = text.encode()[:room].decode(errors="ignore").rpartition("\n")[0] + more
+            sys.stderr.write(f"{text}\n{remedy}\n")
+            sys.stderr.flush()
+    return error.exit_code
