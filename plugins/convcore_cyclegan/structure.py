@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Literal
@@ -65,27 +66,51 @@ def read_structure(keys: Iterable[str]) -> Structure | None:
         return None
     # An index beyond what this many tensors can fill is no count but a forgery.
     limit = _STEP * len(names)
-    layers: dict[str, set[int]] = {"encoder": set(), "decoder": set(), "model": set()}
-    blocks, present = 0, set()
+    layers: dict[str, Counter[int]] = {"encoder": Counter(), "decoder": Counter()}
+    judging: Counter[int] = Counter()
+    blocks: Counter[int] = Counter()
+    present = set()
     for name in names:
         stack, block = _STACK.fullmatch(name), _BLOCK.fullmatch(name)
         if stack and int(stack[3]) <= limit:
-            owner = wanted if stack[2] != "model" else DISCRIMINATORS
-            if stack[1] in owner:
-                layers[stack[2]].add(int(stack[3]))
+            if stack[2] != "model" and stack[1] in wanted:
+                layers[stack[2]][int(stack[3])] += 1
+            elif stack[2] == "model" and stack[1] in DISCRIMINATORS:
+                judging[int(stack[3])] += 1
                 present.add(stack[1])
         elif block and block[1] in wanted and int(block[2]) < len(names):
-            blocks = max(blocks, int(block[2]) + 1)
-    coding = layers["encoder"] | layers["decoder"]
+            blocks[int(block[2])] += 1
+    depth = max(_last(layers[part], step, len(wanted)) for part in layers) // step + 1
     return Structure(
         version,
-        depth=max(coding, default=0) // step + 1,
-        blocks=blocks,
-        batch_norm=any(index % _STEP == 1 for index in coding),
+        depth=depth,
+        blocks=max(_full(blocks), default=-1) + 1,
+        batch_norm=_normalises(layers["encoder"] + layers["decoder"]),
         discriminators=tuple(name for name in DISCRIMINATORS if name in present),
-        judge_depth=max(1, max(layers["model"], default=0) // _STEP),
-        judge_batch_norm=any(index % _STEP == 1 for index in layers["model"]),
+        judge_depth=max(1, _last(judging, _STEP, len(present)) // _STEP),
+        judge_batch_norm=_normalises(judging),
     )
+
+
+def _last(found: Counter[int], step: int, networks: int) -> int:
+    """Return the index of the last Linear: half of its weights and biases are there at least.
+
+    So one tensor that is missing is missed, and one too many makes no layer.
+    """
+    linear = (index for index, keys in found.items() if index % step == 0 and keys >= networks)
+    return max(linear, default=0)
+
+
+def _full(blocks: Counter[int]) -> list[int]:
+    """Return the blocks that hold at least a quarter of what the fullest one does."""
+    return [index for index, keys in blocks.items() if 4 * keys >= max(blocks.values())]
+
+
+def _normalises(found: Counter[int]) -> bool:
+    """Whether norms stand behind the Linear layers, and not just a stray key or two."""
+    linear = sum(keys for index, keys in found.items() if index % _STEP == 0)
+    norms = sum(keys for index, keys in found.items() if index % _STEP == 1)
+    return 4 * norms > linear
 
 
 def schema(tensors: Mapping[str, TensorSpec]) -> Schema:

@@ -6,6 +6,7 @@ early version's shapes are not known, the tensors that are there are taken as th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from convcore.model import Schema, Shape, TensorSpec
@@ -42,9 +43,16 @@ def levels(version: Version, keys: Iterable[str]) -> int:
 
 
 def indexed(keys: Iterable[str], prefix: str) -> int:
-    """Return how many different indices follow a prefix (never more than there are keys)."""
-    found = {key.removeprefix(prefix).partition(".")[0] for key in keys if key.startswith(prefix)}
-    return sum(index.isdecimal() for index in found)
+    """Return how many different indices follow a prefix.
+
+    A layer of which a tensor or two are missing is a layer; a stray tensor or two make none.
+    """
+    found = Counter(
+        key.removeprefix(prefix).partition(".")[0] for key in keys if key.startswith(prefix)
+    )
+    layers = {index: count for index, count in found.items() if index.isdecimal()}
+    fullest = max(layers.values(), default=0)
+    return sum(4 * count >= fullest for count in layers.values())
 
 
 def set_vae(version: Version, tensors: Specs) -> Iterator[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from convcore.model import Component, Schema, Shape, TensorSpec
@@ -111,7 +112,9 @@ def _norm(name: str, width: str) -> dict[str, Shape]:
 
 
 def _count(keys: Iterable[str], prefix: str) -> int:
-    """Count layers by their numbers; a gap is a missing layer, a number far off a stray key."""
+    """Count layers by their numbers; a gap is a missing layer, a stray key or two are none."""
     number = re.compile(rf"{re.escape(prefix)}([0-9]{{1,4}})\.")
-    found = {int(match[1]) for key in keys if (match := number.match(key))}
+    held = Counter(int(match[1]) for key in keys if (match := number.match(key)))
+    fullest = max(held.values(), default=0)
+    found = [index for index, count in held.items() if 4 * count >= fullest]
     return max((index for index in found if index < 2 * len(found)), default=0) + 1

@@ -300,6 +300,34 @@ def test_a_misshapen_tensor_is_outvoted_and_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "generator_AB.encoder.12.weight",
+        "generator_AB.encoder.99.weight",
+        "generator_BA.decoder.16.bias",
+        "generator_AB.residual_blocks.7.block.0.weight",
+        "discriminator_A.model.40.weight",
+    ],
+)
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_one_tensor_too_many_makes_no_layer(key: str, batch_norm: bool, tmp_path: Path) -> None:
+    state = made.current(batch_norm=batch_norm)
+
+    match = recognise(made.save(tmp_path, state | {key: torch.zeros(2, 2)}))
+
+    assert match.extra == (key,)
+
+
+def test_a_stray_norm_makes_no_network_with_norms(tmp_path: Path) -> None:
+    stray = "generator_AB.encoder.1.running_mean"
+    state = made.current(batch_norm=False) | {stray: torch.zeros(8)}
+
+    match = recognise(made.save(tmp_path, state))
+
+    assert match.extra == (stray,)
+
+
 def test_a_forged_layer_number_does_not_make_a_huge_schema(tmp_path: Path) -> None:
     state = made.current() | {"generator_AB.encoder.999999999.weight": torch.zeros(1)}
     path = made.save(tmp_path, state)

@@ -110,6 +110,21 @@ def test_mathematics_that_is_not_known_is_refused(tmp_path, version, component, 
         write(path, "onnx", components=(component,))
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "transformer.layers.9.linear1.weight",
+        "setvae.setvae.encoder_layers.7.inducing",
+        "setvae.setvae.decoder_layers.3.isab.inducing",
+        "decoder.decoder_layers.7.isab.inducing",
+    ],
+)
+def test_one_tensor_too_many_makes_no_layer(tmp_path, key) -> None:
+    state = keys.state_dict(keys.VERSIONS["seed"]) | {key: torch.ones(2)}
+
+    assert recognise(saved(tmp_path, state)).extra == (key,)
+
+
 def test_planar_flows_are_known_and_not_computed(tmp_path) -> None:
     state = keys.state_dict(keys.pretrained())
     for part, shape in (("w", keys.WIDTH), ("u", keys.WIDTH), ("b", 1)):
