@@ -40,8 +40,9 @@ def compare(
         seed: Of the inputs.
 
     Returns:
-        A check named ``parity`` with the figures of ``convcore.agreement.measure``; one that failed
-        with ``problems`` where onnxruntime cannot load or run the file at all.
+        A check named ``parity`` with the figures of ``convcore.agreement.measure`` and the
+        tolerances that were given, so that the same can be asked again; one that failed with
+        ``problems`` where onnxruntime cannot load or run the file at all.
     """
     runs: list[tuple[Arrays, Arrays]] = []
     misfits: list[str] = []
@@ -56,6 +57,8 @@ def compare(
         problem = f"onnxruntime cannot run it: {str(error).splitlines()[0][:300]}"
         return Check(path.name, "parity", False, {"problems": [problem]})
     passed, figures = measure(runs, Tolerance(atol, rtol))
+    asked = {"atol": atol, "rtol": rtol}
+    figures |= {name: value for name, value in asked.items() if value is not None}
     if misfits:
         problems = [*figures.get("problems", ()), *dict.fromkeys(misfits)]
         return Check(path.name, "parity", False, {**figures, "problems": problems})

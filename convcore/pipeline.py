@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,6 +88,9 @@ class Request:
             raise UsageError(
                 "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"
             )
+        for option, value in (("--atol", self.atol), ("--rtol", self.rtol)):
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"{option} {value} is no tolerance", remedy="give 0 or more")
 
 
 Progress = Callable[[str, int, int], None]

@@ -57,9 +57,11 @@ def _parity(folder: Path, content: Mapping[str, Any], registry: Registry) -> Ite
             continue
         from convcore import network, parity
 
-        atol = recorded.get(graphs[graph.name], {}).get("atol")
+        path = graphs[graph.name]
+        asked = recorded.get(path, {})
+        atol, rtol = asked.get("atol"), asked.get("rtol")
         module = network.build(graph, match)
-        yield parity.compare(module, folder / graphs[graph.name], graph, atol=atol)
+        yield parity.compare(module, folder / path, graph, atol=atol, rtol=rtol)
 
 
 def _is_graph(file: Mapping[str, Any]) -> bool:

@@ -110,6 +110,20 @@ def test_verify_recomputes_graphs_from_the_weights_beside_them(convcore, example
     assert all(check["figures"]["max_abs"] < 1e-4 for check in parity)
 
 
+def test_verify_asks_for_the_tolerances_that_the_conversion_was_given(
+    convcore, example, tmp_path
+) -> None:
+    words = ["--to", "pth", "--to", "onnx", "--component", "generator_AB"]
+    tolerances = ["--atol", "0.25", "--rtol", "0.5"]
+    convcore("convert", example, "-o", tmp_path / "out", *words, *tolerances)
+
+    told = convcore("verify", tmp_path / "out", "--json")
+
+    figures = [check["figures"] for check in told.json["checks"] if check["check"] == "parity"]
+    asked = [(each["atol"], each["rtol"], each["tolerance"]) for each in figures]
+    assert asked == [(0.25, 0.5, 0.25)] * 2
+
+
 def test_verify_of_a_foreign_folder_is_a_usage_error(convcore, tmp_path) -> None:
     ran = convcore("verify", tmp_path)
 

@@ -250,6 +250,17 @@ def test_an_output_inside_the_input_folder_is_refused(convcore, example, tmp_pat
     assert "inside" in ran.err
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+@pytest.mark.parametrize("option", ["--atol", "--rtol"])
+def test_a_tolerance_that_is_none_is_a_usage_error(
+    option, value, convcore, example, tmp_path
+) -> None:
+    ran = convcore("convert", example, "-o", tmp_path / "out", option, value)
+
+    assert ran.code == 2
+    assert f"{option} {value}" in ran.err
+
+
 def test_a_graph_that_misses_its_tolerance_is_not_published(convcore, example, tmp_path) -> None:
     words = ["--to", "onnx", "--component", "generator_AB", "--atol", "0", "--rtol", "0"]
 
