@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import attrs
@@ -11,7 +13,7 @@ from convcore.archive import as_mapping
 from convcore.errors import ConvcoreError, LayoutError, warn
 from convcore.host import Registry, conflict
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
-from convcore.names import assigner, nearest
+from convcore.names import assigner, nearest, shared_prefix
 from convcore.schema import Solution, solve
 from convcore.settings import Settler
 
@@ -19,6 +21,8 @@ REMAINDER = "remainder"
 # Below this share of a schema's keys a layout is not even a near miss.
 _NEAR = 0.5
 _SHOWN = 12
+# How many dotted parts of a foreign prefix are looked below.
+_DEEPEST = 4
 
 
 @attrs.frozen
@@ -47,7 +51,8 @@ class Candidate:
     @property
     def near(self) -> bool:
         """Whether enough is there to believe that this family was meant."""
-        return not self.absent and self.coverage >= _NEAR
+        claims = any(name != REMAINDER for name in self.states)
+        return claims and not self.absent and self.coverage >= _NEAR
 
     @property
     def unclaimed(self) -> int:
@@ -177,9 +182,10 @@ def _undisputed(candidate: Candidate, registry: Registry) -> None:
         raise conflict(*chosen, registry.conflicts[chosen])
 
 
-def unexplained(checkpoint: Checkpoint, held: Iterable[Candidate]) -> list[str]:
+def unexplained(checkpoint: Checkpoint, held: Sequence[Candidate]) -> list[str]:
     """Say what the keys look like and which layouts come nearest."""
     seen = [f"top-level prefixes: {', '.join(sorted(prefixes(checkpoint.tensors))[:_SHOWN])}"]
+    seen += _under_a_prefix(checkpoint, [candidate.layout for candidate in held])
     for candidate in sorted(held, key=lambda c: (-c.coverage, len(c.absent)))[:3]:
         lacks = f"no tensor of {', '.join(candidate.absent)}" if candidate.absent else ""
         share = f"{candidate.coverage:.0%} of its keys are there" if candidate.coverage else ""
@@ -187,6 +193,17 @@ def unexplained(checkpoint: Checkpoint, held: Iterable[Candidate]) -> list[str]:
             f"nearest layout {candidate.layout.name}: {lacks or share or 'no key in common'}"
         )
     return seen
+
+
+def _under_a_prefix(checkpoint: Checkpoint, layouts: Iterable[Layout]) -> Iterator[str]:
+    """Say which layouts the keys would be those of, were it not for what all of them begin with."""
+    parts = shared_prefix(checkpoint.tensors).split(".")[:-1][:_DEEPEST]
+    cuts = [".".join(parts[: count + 1]) + "." for count in range(len(parts))]
+    for layout, cut in product(layouts, cuts):
+        bare = {key.removeprefix(cut): value for key, value in checkpoint.tensors.items()}
+        with suppress(ConvcoreError):
+            if consider(layout, attrs.evolve(checkpoint, tensors=bare)).near:
+                yield f"below {cut!r} the keys are those of {layout.name}: save that part by itself"
 
 
 def prefixes(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -63,3 +63,24 @@ def test_a_layout_that_takes_all_of_another_and_more_is_chosen(tmp_path: Path) -
     match = match_layout(read_checkpoint(file, registry), registry)
 
     assert match.layout.name == "whole"
+
+
+def test_keys_below_a_prefix_nobody_knows_are_told_by_their_layout(tmp_path: Path) -> None:
+    file = save(tmp_path / "m.pt", "my.net.a.b.w", "my.net.a.c.x")
+    registry = known(layout("first", "a.b", "a.c"), layout("second", "d"))
+
+    with pytest.raises(LayoutError) as caught:
+        match_layout(read_checkpoint(file, registry), registry)
+
+    told = [line for line in caught.value.seen if line.startswith("below")]
+    assert told == ["below 'my.net.' the keys are those of first: save that part by itself"]
+
+
+def test_a_layout_that_requires_nothing_does_not_take_a_file_without_its_keys(
+    tmp_path: Path,
+) -> None:
+    file = save(tmp_path / "m.pt", "a.x")
+    registry = known(Layout("easy", "for a test", [Component("b", "b.", required=False)]))
+
+    with pytest.raises(LayoutError, match="no known layout"):
+        match_layout(read_checkpoint(file, registry), registry)

@@ -189,6 +189,7 @@ def report(done: Report) -> None:
     passed = sum(check.passed for check in done.checks)
     head = f"{match.checkpoint.path.name} is {match.layout.name}; {passed} checks passed"
     click.echo(printable(f"{head}; written to {done.output}"))
+    lines("Evidence", match.evidence)
     rows = [[f.path, f.target, f.component, f.nbytes, f.sha256[:12]] for f in done.files]
     table("Files", ("file", "target", "component", "bytes", "sha256"), rows)
     parity = [

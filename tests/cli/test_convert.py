@@ -250,6 +250,16 @@ def test_an_output_inside_the_input_folder_is_refused(convcore, example, tmp_pat
     assert "inside" in ran.err
 
 
+def test_a_tensor_that_no_component_claims_is_named(convcore, example, tmp_path) -> None:
+    state = torch.load(example, weights_only=True)["state_dict"]
+    torch.save({**state, "stray.weight": torch.zeros(2)}, tmp_path / "m.pt")
+
+    ran = convcore("convert", tmp_path / "m.pt", "-o", tmp_path / "out")
+
+    assert ran.code == 0
+    assert "stray.weight" in ran.out
+
+
 @pytest.mark.parametrize("value", ["-1", "nan", "inf"])
 @pytest.mark.parametrize("option", ["--atol", "--rtol"])
 def test_a_tolerance_that_is_none_is_a_usage_error(
