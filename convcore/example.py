@@ -19,6 +19,8 @@ from convcore.weights import file_stem, local_names
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _TEMPLATE = _TEMPLATES / "inference_example.py.jinja"
+# What targets name weight files; origins have names of their own for theirs.
+_WEIGHTS = (".pth", ".bin", ".ckpt", ".safetensors")
 # An input that is legal only as a whole is written out up to this many numbers.
 _WRITTEN_OUT = 4096
 
@@ -51,7 +53,7 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
     )
     environment.filters["literal"] = literal
     template = match.layout.example or _TEMPLATE
-    weights = sorted(path for path in paths if path.endswith((".pth", ".safetensors")))
+    weights = sorted(path for path in paths if path.endswith(_WEIGHTS))
     exported = [graph for graph in graphs if f"{graph.name}.onnx" in paths]
     networks = [] if exported else list(_networks(match, graphs, weights))
     return environment.from_string(template.read_text(encoding="utf-8")).render(

@@ -99,11 +99,10 @@ def rendered(tmp_path: Path, graph: Graph, *paths: str) -> str:
     return render(match, outputs(*paths))
 
 
-def test_weight_files_of_unknown_networks_are_listed(tmp_path: Path) -> None:
-    source = rendered(tmp_path, small.graph("net", Net), "net.pth")
-    torch.save(
-        {"weight": torch.zeros(2, 3), "inner": {"bias": torch.zeros(1)}}, tmp_path / "net.pth"
-    )
+@pytest.mark.parametrize("name", ["net.pth", "pytorch_model.bin", "start.ckpt"])
+def test_weight_files_of_unknown_networks_are_listed(name: str, tmp_path: Path) -> None:
+    source = rendered(tmp_path, small.graph("net", Net), name)
+    torch.save({"weight": torch.zeros(2, 3), "inner": {"bias": torch.zeros(1)}}, tmp_path / name)
     (tmp_path / "example.py").write_text(source)
 
     said = alone(tmp_path / "example.py")
