@@ -13,6 +13,7 @@ from typing import Any
 from convcore.errors import SourceError
 
 LARGEST = 100_000_000
+OBJECT_BYTES = 192 << 20
 _DEPTH = 200
 _DIGITS = 20
 
@@ -71,10 +72,21 @@ def _text(path: Path, largest: int) -> str:
         content = file.read(largest + 1) if facts.st_size <= largest else b""
     if max(facts.st_size, len(content)) > largest:
         raise _refused(path, f"it has {facts.st_size:,} bytes, more than {largest:,}")
+    if object_bytes(content) > OBJECT_BYTES:
+        raise _refused(path, f"its {len(content):,} bytes hold more objects than any such file")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _refused(path, f"it is not UTF-8: {error}") from error
+
+
+def object_bytes(data: bytes) -> int:
+    """Estimate what ``json`` will make of JSON text, before it does.
+
+    An empty list or object takes 64 bytes, a text 50 more than its own.
+    """
+    marks = data.count(b"[") + data.count(b"{") + data.count(b",")
+    return 64 * marks + 30 * data.count(b'"') + 4 * len(data)
 
 
 def _refused(path: Path, why: str) -> SourceError:

@@ -11,6 +11,7 @@ from convcore.archive import LazyTensor
 from convcore.host import Registry
 from convcore.read import read_checkpoint
 from convcore.reopen import written
+from convcore.weights import bounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,8 @@ def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
         ConvcoreError: One of them cannot be read.
     """
     one, two = named_tensors(first, registry), named_tensors(second, registry)
+    for tensors in (one, two):
+        bounded(tensors)
     same, changed = [], []
     for name, tensor in one.items():
         other = two.get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import convcore
 from convcore.archive import as_plain
 from convcore.bounded_json import read_json
-from convcore.errors import UsageError
+from convcore.conformity import first_fault
+from convcore.errors import SourceError, UsageError
 from convcore.model import LayoutMatch
 from convcore.report import WrittenFile
 from convcore.target import Check
@@ -131,7 +133,8 @@ def load(folder: Path) -> dict[str, Any]:
     """Read the manifest of an output folder.
 
     Raises:
-        UsageError: There is none, or it is not one of ours.
+        UsageError: There is none, or it is of another version.
+        SourceError: It is damaged, or was tampered with.
     """
     path = folder / NAME
     if not path.is_file():
@@ -146,6 +149,19 @@ def load(folder: Path) -> dict[str, Any]:
             f"{path} has schema version {found!r}, this convcore reads {SCHEMA_VERSION}",
             remedy="convert the checkpoint again with this version",
         )
+    fault = first_fault(content, schema())
+    if fault is not None:
+        raise SourceError(
+            f"{path} is no manifest that convcore wrote: {fault}",
+            remedy="convert the checkpoint again; the file was changed or damaged",
+        )
+    return content
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) that every manifest conforms to."""
+    file = resources.files("convcore") / "schemas" / "manifest.schema.json"
+    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return content
 
 

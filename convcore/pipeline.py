@@ -222,6 +222,11 @@ def _keep(
         if file["target"] is None or file["target"] in renewed:
             continue
         there, here = staging.output / file["path"], staging.folder / file["path"]
+        if there.is_symlink() or not there.is_file() or sha256_of(there) != file["sha256"]:
+            raise SourceError(
+                f"{there} is not what the manifest beside it describes",
+                remedy="give --overwrite instead of --add, or another folder with -o",
+            )
         try:
             os.link(there, here, follow_symlinks=False)
         except OSError:

@@ -12,6 +12,7 @@ from convcore.match import REMAINDER
 from convcore.model import Component, Layout, LayoutMatch
 from convcore.names import assigner, collisions, legal_component, nearest
 from convcore.target import Choice, Output, Target
+from convcore.weights import bounded
 
 # Written by the engine itself into every output folder.
 ENGINE_FILES = ("manifest.json", "model_config.json", "inference_example.py")
@@ -54,6 +55,7 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
         TargetError: A package is missing, or a target does not accept the match.
         UsageError: Two outputs would have one name.
         LayoutError: A target needs configuration that nobody gave.
+        SourceError: A few stored bytes are expanded beyond anything that is meant.
     """
     for target in targets:
         _installed(target)
@@ -63,6 +65,8 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
                 f"{target.name} cannot be written from {match.layout.name}: {refusal}",
                 remedy="choose another --to",
             )
+    for part in choice.components:
+        bounded(match.states.get(part, {}))
     steps = tuple(Step(target, tuple(target.plan(match, choice))) for target in targets)
     documents: dict[str, object] = {"model_config.json": _values(match)}
     if match.layout.documents is not None:

@@ -23,6 +23,8 @@ _HYPER = ("hyper_parameters", "hparams", "config", "args", "opt", "cfg")
 _NOT_MODELS = ("optim", "lr_sched", "sched", "callbacks", "loops", *_HYPER)
 _LEVELS = 3
 _SHOWN = 12
+# More entries than any wrapper has; walking a bomb of millions would take memory and seconds.
+_MOST_ENTRIES = 100_000
 
 
 def state_dict_of(value: Any) -> Mapping[str, LazyTensor] | None:
@@ -36,14 +38,35 @@ def state_dict_of(value: Any) -> Mapping[str, LazyTensor] | None:
         return module
     if not isinstance(value, Mapping):
         return None
-    tensors = {str(key): item for key, item in value.items() if isinstance(item, LazyTensor)}
-    return tensors if len(tensors) * 2 > len(value) else None
+    count = sum(isinstance(item, LazyTensor) for item in value.values())
+    return tensors_of(value) if count * 2 > len(value) else None
+
+
+def tensors_of(entries: Mapping[Any, Any]) -> dict[str, LazyTensor]:
+    """Return the entries that are tensors, by their keys as text.
+
+    Raises:
+        SourceError: Two keys are spelt alike (``1`` and ``"1"``), so that one would be lost.
+    """
+    tensors: dict[str, LazyTensor] = {}
+    for key, item in entries.items():
+        if not isinstance(item, LazyTensor):
+            continue
+        if str(key) in tensors:
+            raise SourceError(
+                f"two tensors have keys that are spelt alike: {str(key)[:200]!r}",
+                remedy="save the state dict again with a name of its own for each tensor",
+            )
+        tensors[str(key)] = item
+    return tensors
 
 
 def state_dicts(tree: Mapping[Any, Any]) -> dict[str, Mapping[str, LazyTensor]]:
     """Return every state dict among a file's entries, or, if there is none, among theirs."""
     level = {key: value for key, value in tree.items() if isinstance(key, str)}
     for _ in range(_LEVELS):
+        if len(level) > _MOST_ENTRIES:
+            return {}
         found = {key: tensors for key, value in level.items() if (tensors := state_dict_of(value))}
         if found:
             return found

@@ -16,8 +16,10 @@ from convcore.target import Check
 if TYPE_CHECKING:
     import numpy as np
 
-# Large enough that calls do not count, small enough that both copies stay in the cache.
-PIECE = 256 << 10
+# Views may repeat what is stored (an expanded mask); beyond this a few bytes would fill the disk.
+_REPEATED, _SMALL = 16, 256 << 20
+# Small enough to stay in the cache, and for the allocator to give the same memory again and again.
+PIECE = 64 << 10
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -58,6 +60,26 @@ def supported(tensors: Mapping[str, LazyTensor]) -> None:
             f"{len(odd)} tensors are of a kind that is not supported: {', '.join(odd[:4])}",
             seen=odd,
             remedy="take the other components with --component, or save these tensors dense",
+        )
+
+
+def bounded(tensors: Mapping[str, LazyTensor]) -> None:
+    """Refuse views that repeat so few stored bytes so often that nobody can mean to write them.
+
+    Raises:
+        SourceError: Written out, they have more than 256 MiB and 16 times what is stored.
+    """
+    read = {name: tensor for name, tensor in tensors.items() if not tensor.unsupported}
+    storages = {id(tensor.storage): tensor.storage.nbytes for tensor in read.values()}
+    views = {tensor.identity: (tensor.nbytes, name) for name, tensor in read.items()}
+    stored, written = sum(storages.values()), sum(nbytes for nbytes, _ in views.values())
+    if written > _SMALL + _REPEATED * stored:
+        nbytes, name = max(views.values())
+        raise SourceError(
+            f"{read[name].storage.file.path.name}: {stored:,} bytes would be written as "
+            f"{written:,}, since views repeat them: {name} alone has {nbytes:,}",
+            remedy="save it unexpanded, or as a clone if every element is meant",
+            kind="unsafe",
         )
 
 

@@ -14,11 +14,9 @@ def parse(data: bytes, budgets: Budgets) -> Any:
     Raises:
         Malformed: No JSON, or JSON that no program writes for a checkpoint.
     """
-    from convcore.bounded_json import parse_json
+    from convcore.bounded_json import object_bytes, parse_json
 
-    # What json will make: an empty list or object takes 64 bytes, a text 50 more than its own.
-    marks = data.count(b"[") + data.count(b"{") + data.count(b",")
-    if 64 * marks + 30 * data.count(b'"') + 4 * len(data) > budgets.object_bytes:
+    if object_bytes(data) > budgets.object_bytes:
         raise Malformed(f"{len(data)} bytes of JSON hold more objects than any header")
     try:
         return parse_json(data.decode())

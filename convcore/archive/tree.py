@@ -26,28 +26,35 @@ def walk_tensors(
             each time.
     """
     trail = Trail()
-    stack: list[tuple[str, str, Any, int]] = [("", "", tree, 0)]
-    nodes = 0
+    # Iterators, not lists of parts: a wide tree would otherwise be held a second time.
+    stack = [("", iter([("", tree)]))]
+    nodes, simple = 0, 0
     names = _Names(budgets)
     while stack:
-        prefix, part, value, depth = stack.pop()
-        if type(value) is LazyTensor:
-            yield names.unique(prefix + part), value
-            continue
-        if type(value) is TypedStorage:
-            yield names.unique(prefix + part), value.tensor()
-            continue
-        if not trail.enter(value, depth):
-            continue
-        name = names.checked(prefix + part)
-        parts = named_parts(value)
-        children = [pair for pair in parts if type(pair[1]) not in _SIMPLE]
-        nodes += 1 + len(children) + len(parts) // 8
-        if nodes > budgets.nodes or depth > budgets.depth:
-            limit = "nested too deeply" if depth > budgets.depth else "too large when expanded"
-            raise Malformed(f"the object tree is {limit}").at("checkpoint", name[:200])
-        prefix = f"{name}." if name else ""
-        stack.extend((prefix, part, item, depth + 1) for part, item in reversed(children))
+        prefix, parts = stack[-1]
+        depth = len(stack) - 1
+        for part, value in parts:
+            kind = type(value)
+            if kind in _SIMPLE:
+                simple += 1
+                continue
+            if kind is LazyTensor:
+                yield names.unique(prefix + part), value
+                continue
+            if kind is TypedStorage:
+                yield names.unique(prefix + part), value.tensor()
+                continue
+            if not trail.enter(value, depth):
+                continue
+            name = names.checked(prefix + part)
+            nodes += 1
+            if nodes + simple // 8 > budgets.nodes or depth > budgets.depth:
+                limit = "nested too deeply" if depth > budgets.depth else "too large when expanded"
+                raise Malformed(f"the object tree is {limit}").at("checkpoint", name[:200])
+            stack.append((f"{name}." if name else "", iter_parts(value)))
+            break
+        else:
+            stack.pop()
 
 
 class Trail:
@@ -97,32 +104,30 @@ class _Names:
         return name
 
 
-def named_parts(value: Any) -> list[tuple[str, Any]]:
+def iter_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of one value, each with its name; none for plain values."""
     if isinstance(value, dict):
-        return [(part_name(key), item) for key, item in value.items()]
+        return ((part_name(key), item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return [(str(index), item) for index, item in enumerate(value)]
+        return ((str(index), item) for index, item in enumerate(value))
     if type(value) is Opaque:
         return _opaque_parts(value)
-    return []
+    return iter(())
 
 
-def _opaque_parts(value: Opaque) -> list[tuple[str, Any]]:
-    parts: list[tuple[str, Any]] = []
+def _opaque_parts(value: Opaque) -> Iterator[tuple[str, Any]]:
     state = value.state
     if isinstance(state, dict):
-        parts += named_parts(state)
+        yield from iter_parts(state)
     elif state is not None:
-        parts.append(("state", state))
-    parts += [(f"args.{index}", item) for index, item in enumerate(value.args)]
-    parts += [(f"kwargs.{part_name(key)}", item) for key, item in value.kwargs.items()]
+        yield "state", state
+    yield from ((f"args.{index}", item) for index, item in enumerate(value.args))
+    yield from ((f"kwargs.{part_name(key)}", item) for key, item in value.kwargs.items())
     for index, item in enumerate(value.content.get("items", ())):
         if type(item) is tuple and len(item) == 2 and type(item[0]) is str:
-            parts.append((part_name(item[0]), item[1]))
+            yield part_name(item[0]), item[1]
         else:
-            parts.append((f"items.{index}", item))
-    return parts
+            yield f"items.{index}", item
 
 
 def part_name(key: Any) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 
 from convcore.bench.record import SCHEMA_VERSION, Benchmark, Run
-from convcore.errors import UsageError
+from convcore.bounded_json import read_json
+from convcore.errors import SourceError, UsageError
 
 MAX_SAMPLES = 2000
 
@@ -63,11 +64,11 @@ def load(path: Path) -> Benchmark:
 
     remedy = "give a file that convcore bench --save wrote"
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = read_json(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy=remedy) from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}", remedy=remedy) from error
+    except SourceError as error:
+        raise UsageError(f"{path} is not JSON: {error.what}", remedy=remedy) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or not isinstance(document.get("rows"), list):
         raise UsageError(f"{path} is no saved benchmark", remedy=remedy)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from convcore.manifest import schema
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -18,18 +18,11 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def manifest_schema() -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of ``manifest.json`` that convcore ships."""
-    file = resources.files("convcore") / "schemas" / "manifest.schema.json"
-    schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    return schema
-
-
 def schema_faults(manifest: Mapping[str, Any]) -> list[str]:
     """Say where a manifest departs from its schema; needs jsonschema."""
     from jsonschema import Draft202012Validator
 
-    validator = Draft202012Validator(manifest_schema())
+    validator = Draft202012Validator(schema())
     return [
         f"{fault.json_path}: {fault.message[:300]}" for fault in validator.iter_errors(manifest)
     ]

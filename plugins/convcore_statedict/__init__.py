@@ -9,9 +9,10 @@ from convcore.archive import LazyTensor
 from convcore.errors import SourceError
 from convcore.hookspecs import hookimpl
 from convcore.model import Checkpoint, Input, Source
-from convcore.unwrap import beside, choose, follow, make_checkpoint, state_dict_of
+from convcore.unwrap import beside, choose, follow, make_checkpoint, state_dict_of, tensors_of
 
 NAME = "state-dict"
+_MOST_ENTRIES = 100_000  # of a wrapper; a state dict may have more
 
 
 def read(given: Input) -> Checkpoint | None:
@@ -47,9 +48,14 @@ def _wrapped(
     given: Input, tree: Mapping[Any, Any] | list[Any] | tuple[Any, ...]
 ) -> tuple[Mapping[str, LazyTensor], str, dict[str, Any]]:
     listed = not isinstance(tree, Mapping)
+    if len(tree) > _MOST_ENTRIES:
+        raise SourceError(
+            f"{given.path.name} holds {len(tree):,} entries that are no state dict",
+            remedy="name the place of the weights with --key PATH, or save model.state_dict()",
+        )
     # The entries of a list are called by their place in it.
     entries = dict(tree) if isinstance(tree, Mapping) else {str(i): v for i, v in enumerate(tree)}
-    loose = {str(key): item for key, item in entries.items() if isinstance(item, LazyTensor)}
+    loose = tensors_of(entries)
     chosen = None if listed and loose else choose(given, entries)
     if chosen is not None:
         key, tensors = chosen
