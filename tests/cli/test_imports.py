@@ -25,9 +25,13 @@ COMMANDS = {
 
 def modules(words: list[str]) -> set[str]:
     code = (
-        "import sys, json, atexit\n"
+        "import json, os, sys\n"
         "sys.argv = ['convcore', *json.loads(sys.argv[1])]\n"
-        "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
+        "leave = os._exit\n"
+        "def told(code):\n"
+        "    print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)\n"
+        "    leave(code)\n"
+        "os._exit = told\n"
         "from convcore.cli import run\n"
         "run()\n"
     )
