@@ -59,7 +59,7 @@ def convcore_targets() -> Iterable[Target] | None:
 
         @hookimpl
         def convcore_targets():
-            return [Target("npz", "one NumPy archive per component", ".npz", plan=plan, write=write)]
+            return [Target("npz", "one NumPy archive per component", ".npz", plan, write)]
     """
 
 

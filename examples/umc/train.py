@@ -1,4 +1,4 @@
-"""Train a narrow UMC for seconds and save it as its origin's `run.py --train --save_model` would.
+r"""Train a narrow UMC for seconds and save it as its origin's `run.py --train --save_model` would.
 
     python examples/umc/train.py [FOLDER]
 
@@ -7,7 +7,8 @@ Writes, beside this file (both are committed), the folder of a tiny BERT and the
 width of 32 instead of 256, and the lengths and heads of MELD-DA, trained on synthetic scenes of
 twelve dialogue acts. The folder's name tells convcore the rest:
 
-    convcore convert examples/umc/outputs/umc_umc_MELD-DA_bert-base-uncased_0 -o out --to onnx --config nheads=8
+    convcore convert examples/umc/outputs/umc_umc_MELD-DA_bert-base-uncased_0 -o out --to onnx \
+        --config nheads=8
 """
 
 from __future__ import annotations
