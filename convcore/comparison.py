@@ -31,11 +31,16 @@ def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
     for tensors in (one, two):
         bounded(tensors)
     same, changed = [], []
+    compared: dict[tuple[object, object], dict[str, Any] | None] = {}
     for name, tensor in one.items():
         other = two.get(name)
         if other is None:
             continue
-        difference = compare(tensor, other)
+        # Names that share their elements, here as there, are compared once.
+        pair = tensor.identity, other.identity
+        if pair not in compared:
+            compared[pair] = compare(tensor, other)
+        difference = compared[pair]
         if difference is None:
             same.append(name)
         else:

@@ -50,7 +50,7 @@ def complete(
         *added,
         *(
             LedgerEntry(name, target, "dropped", reason=_beside(name))
-            for name, _ in walk_tensors(match.checkpoint.rest)
+            for name, _ in walk_tensors(match.checkpoint.rest, file=match.checkpoint.path)
         ),
     ]
 

@@ -14,7 +14,7 @@ _SIMPLE = frozenset({str, int, float, bool, bytes, type(None), complex})
 
 
 def walk_tensors(
-    tree: Any, *, budgets: Budgets = DEFAULT_BUDGETS
+    tree: Any, *, file: object = "checkpoint", budgets: Budgets = DEFAULT_BUDGETS
 ) -> Iterator[tuple[str, LazyTensor]]:
     """Yield every tensor of a tree with its dotted name, in the order of the file.
 
@@ -29,7 +29,7 @@ def walk_tensors(
     # Iterators, not lists of parts: a wide tree would otherwise be held a second time.
     stack = [("", iter([("", tree)]))]
     nodes, simple = 0, 0
-    names = _Names(budgets)
+    names = _Names(file, budgets)
     while stack:
         prefix, parts = stack[-1]
         depth = len(stack) - 1
@@ -50,7 +50,7 @@ def walk_tensors(
             nodes += 1
             if nodes + simple // 8 > budgets.nodes or depth > budgets.depth:
                 limit = "nested too deeply" if depth > budgets.depth else "too large when expanded"
-                raise Malformed(f"the object tree is {limit}").at("checkpoint", name[:200])
+                raise Malformed(f"the object tree is {limit}").at(file, name[:80])
             stack.append((f"{name}." if name else "", iter_parts(value)))
             break
         else:
@@ -78,7 +78,8 @@ class Trail:
 class _Names:
     """Dotted names, each given once, and not more text than a real checkpoint has."""
 
-    def __init__(self, budgets: Budgets) -> None:
+    def __init__(self, file: object, budgets: Budgets) -> None:
+        self.file = file
         self.budgets = budgets
         self.given: set[str] = set()
         self.length = 0
@@ -86,7 +87,7 @@ class _Names:
     def checked(self, name: str) -> str:
         """The name, if it is no longer than any real one."""
         if len(name) > self.budgets.dotted_name:
-            raise Malformed(f"a tensor name has {len(name)} characters").at("checkpoint")
+            raise Malformed(f"a tensor name has {len(name)} characters").at(self.file)
         return name
 
     def unique(self, name: str) -> str:
@@ -94,7 +95,7 @@ class _Names:
         name = self.checked(name)
         self.length += len(name)
         if self.length > self.budgets.text_bytes:
-            raise Malformed("the names of the tensors are too long in all").at("checkpoint")
+            raise Malformed("the names of the tensors are too long in all").at(self.file)
         if name in self.given:
             count = 2
             while f"{name}#{count}" in self.given:

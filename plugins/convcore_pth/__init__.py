@@ -102,7 +102,8 @@ def _output(
     sources = {
         key: by_tensor[t.identity].pop(0) for key, t in tensors.items() if by_tensor.get(t.identity)
     }
-    nbytes = sum(tensor.nbytes + _OVERHEAD + len(key) for key, tensor in tensors.items())
+    shared = {tensor.identity: tensor.nbytes for tensor in tensors.values()}
+    nbytes = sum(shared.values()) + sum(_OVERHEAD + len(key) for key in tensors)
     return Output(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
 
 

@@ -35,6 +35,26 @@ def test_a_view_that_repeats_a_few_bytes_for_ever_is_not_written(
     assert [path.name for path in tmp_path.iterdir()] == ["bomb.pt"]
 
 
+@pytest.mark.parametrize("command", ["convert", "diff"])
+def test_names_that_share_their_elements_are_compared_once(command: str, tmp_path: Path) -> None:
+    # 2,000 names of 128 MB each would be 256 GB to compare.
+    path = tmp_path / "aliases.pt"
+    view = tensor(shape=(1 << 25,), stride=(0,))
+    names = b"".join(text(f"w{index}") + view for index in range(2000))
+    path.write_bytes(checkpoint(pickled(b"}(" + names + b"u")))
+    words = {
+        "convert": ["convert", path, "-o", tmp_path / "out", "--layout", "plain"],
+        "diff": ["diff", path, path],
+    }[command]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "convcore", *map(str, words)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_expanded_buffer_of_ordinary_size_is_written(tmp_path: Path) -> None:
     mask = torch.tensor([2.0]).expand(512, 512)
     torch.save({"mask": mask}, tmp_path / "x.pt")

@@ -63,9 +63,52 @@ _MODULES = frozenset(
         "torch.utils._config_module",
         "torch.utils.bottleneck.__main__",
         "torch.hub",
+        "torch.utils._config_module.ConfigModule",
+        "torch.utils.collect_env",
+        "torch.utils.cpp_extension",
+        "torch.utils.data.datapipes.utils.decoder",
+        "torch._dynamo.guards",
+        "torch._inductor.codecache",
+        "torch.fx.experimental.symbolic_shapes",
+        "torch.jit.unsupported_tensor_ops",
+        "torch.package",
+        "torch.distributed.rpc",
+        "torch.multiprocessing",
         "cffi",
         "dill",
         "joblib.numpy_pickle_utils",
+        "asyncio",
+        "atexit",
+        "concurrent.futures.process",
+        "dbm",
+        "fileinput",
+        "imaplib",
+        "IPython",
+        "bpython",
+        "httplib",
+        "linecache",
+        "logging.config",
+        "nntplib",
+        "poplib",
+        "readline",
+        "requests.api",
+        "aiohttp",
+        "aiohttp.client",
+        "shelve",
+        "site",
+        "socketserver",
+        "sqlite3",
+        "ssl",
+        "_ssl",
+        "tkinter",
+        "unittest.mock",
+        "urllib",
+        "urllib2",
+        "_aix_support",
+        "_osx_support",
+        "_pyrepl.pager",
+        "_testcapi",
+        "_xxsubinterpreters",
     ]
 )
 _NAMES = frozenset(
@@ -96,11 +139,38 @@ _NAMES = frozenset(
         ("_io", "FileIO"),
         ("codecs", "open"),
         ("copyreg", "add_extension"),
-        ("site", "main"),
+        *(("platform", name) for name in ["popen", "_syscmd_ver", "_syscmd_file"]),
+        *(("signal", name) for name in ["signal", "raise_signal", "pthread_kill", "setitimer"]),
+        *(("cloudpickle", name) for name in ["load", "loads"]),
+        *((f"torch.{part}", "load_library") for part in ["ops", "classes"]),
+        ("hydra.utils", "instantiate"),
+        ("sklearn.externals.joblib", "load"),
+        ("uuid", "_get_command_stdout"),
+        ("multiprocessing", "Process"),
+        ("multiprocessing.process", "BaseProcess"),
+        ("logging", "FileHandler"),
+        ("pandas", "eval"),
+        ("keras.models", "load_model"),
+        ("torch.package", "PackageImporter"),
+        ("faulthandler", "_sigsegv"),
+        ("resource", "setrlimit"),
         ("test.support.script_helper", "assert_python_ok"),
     }
 )
-_PACKAGES = frozenset(("os", "subprocess", "ctypes", "pip"))
+_PACKAGES = frozenset(
+    (
+        "os",
+        "subprocess",
+        "ctypes",
+        "pip",
+        "distutils",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "wsgiref",
+        "importlib",
+    )
+)
 _REACHED = frozenset(
     [
         "os",
@@ -120,6 +190,7 @@ _REACHED = frozenset(
         "runpy",
     ]
 )
+_METHODS = frozenset(("write_text", "write_bytes", "unlink", "load_library", "load_config"))
 _HARMLESS = frozenset(
     {("os", "PathLike"), ("os", "stat_result"), ("os", "terminal_size"), ("sys", "version_info")}
 )
@@ -132,10 +203,16 @@ def is_alarming(module: str, name: str) -> bool:
     module's imports are its attributes too (``torch`` and ``os``): each part counts.
     """
     parts = name.split(".")
-    if any(part in _REACHED for part in parts):
+    # Standard modules import one another under private names: argparse and ``_os.system``.
+    if any(part in _REACHED or part.lstrip("_") in _REACHED for part in parts):
+        return True
+    if any(part in _METHODS for part in parts[1:]):
         return True
     pair = (module, parts[0])
     if pair in _NAMES:
         return True
-    inside = module in _MODULES or module.split(".", 1)[0] in _PACKAGES
+    path = module.split(".")
+    # A class of an alarming module; one word alone (``code``) may be somebody's own package.
+    within = any(".".join(path[:end]) in _MODULES for end in range(2, len(path)))
+    inside = within or module in _MODULES or path[0] in _PACKAGES
     return inside and pair not in _HARMLESS
