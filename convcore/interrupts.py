@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE_SECONDS = 0.3
 _POLL_SECONDS = 0.01
 
@@ -41,9 +41,15 @@ class _State:
 
 
 def end_at_once() -> None:
-    """Let SIGINT and SIGTERM end the process without a traceback: nothing is there to clean up."""
-    for number in _SIGNALS:
+    """Let signals end the process without a traceback: nothing is there to clean up."""
+    for number in _heeded():
         signal.signal(number, lambda again, _: os._exit(128 + again))
+
+
+def _heeded() -> list[signal.Signals]:
+    """All but SIGHUP where it is ignored already: nohup means that the run is to go on."""
+    deaf = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in _SIGNALS if not (deaf and number == signal.SIGHUP)]
 
 
 def ignore() -> None:
@@ -54,7 +60,7 @@ def ignore() -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into ``Interrupted``; a second signal ends the process at once.
+    """Turn signals into ``Interrupted``; a second one ends the process at once.
 
     An exception alone would not do: Python drops it where a destructor or a library's callback
     was running, and a long call into a library delays it. So a thread removes what is private and
@@ -68,7 +74,7 @@ def interruptible() -> Iterator[None]:
             raise Interrupted(number)
 
     try:
-        before = {number: signal.signal(number, once) for number in _SIGNALS}
+        before = {number: signal.signal(number, once) for number in _heeded()}
     except ValueError:  # not the main thread: signals are somebody else's
         yield
         return

@@ -128,8 +128,9 @@ def convert(
     plan = make_plan(match, targets, choice)
     if request.dry_run:
         return Report(output, plan, dry_run=True)
-    before = manifest.load(output) if request.add else None
     with staged(output, overwrite=request.overwrite or request.add) as staging:
+        # Only now, under the lock: another run may just have added something of its own.
+        before = manifest.load(output) if request.add else None
         kept = sum(file["bytes"] for file in before["files"]) if before else 0
         staging.require(plan.nbytes + sum(_size(p) for p in match.sidecars.values()) + kept)
         report = _fill(request, plan, staging, progress, before)
@@ -189,6 +190,7 @@ def _fill(
                 checks += step.target.verify(step.outputs, desk)
     _refuse_failed(checks)
     _write_documents(request, plan, staging.folder, [file.path for file in kept])
+    _undamaged(match, choice)
     _unchanged(match)
     by_path: dict[str, tuple[str | None, str | None]] = {
         path: (output.component, output.target)
@@ -294,6 +296,14 @@ def _refuse_failed(checks: Sequence[Check]) -> None:
             seen=[f"{c.file}: {c.check}: {dict(c.figures)}" for c in failed],
             remedy="nothing was written; compare the figures, or raise --atol if they are noise",
         )
+
+
+def _undamaged(match: LayoutMatch, choice: Choice) -> None:
+    """Compare the CRC-32 of every storage that was written from and not compared on the way."""
+    for part in choice.components:
+        for tensor in match.states.get(part, {}).values():
+            if not tensor.unsupported and tensor.storage.crc is not None:
+                tensor.verify_record()
 
 
 def _unchanged(match: LayoutMatch) -> None:

@@ -25,15 +25,16 @@ from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupte
 _RESERVE = 16 << 20
 _LOCK_SECONDS = 30.0
 _POLL_SECONDS = 0.1
-_LEFTOVER = re.compile(r"\.(?P<name>.+)\.convcore-(?P<pid>\d+)-[0-9a-f]{8}")
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.convcore-(?P<pid>\d+)-[0-9a-f]{8}", re.DOTALL)
 
 
 @attrs.frozen
 class Staging:
-    """One run's private folder and the place it will be published at."""
+    """One run's private folder, the place it will be published at, and what may lie there."""
 
     folder: Path
     output: Path
+    overwrite: bool = False
 
     def publish(self) -> None:
         """Flush everything and put the folder in the output's place, in one step."""
@@ -44,6 +45,8 @@ class Staging:
         with uninterrupted():
             raise_if_asked()
             if _occupied(self.output):
+                if not self.overwrite:  # it appeared while we were at work
+                    raise exists(self.output)
                 _exchange(self.folder, self.output)
             else:
                 with contextlib.suppress(FileNotFoundError):
@@ -88,7 +91,7 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
         with removed_at_the_end(folder):
             try:
                 folder.mkdir(mode=0o700)
-                yield Staging(folder, output)
+                yield Staging(folder, output, overwrite)
             except OSError as error:
                 raise _disk(error, output) from error
             finally:

@@ -220,3 +220,77 @@ def test_an_input_whose_name_stands_for_another_file_is_not_published(
     assert process.returncode == 3, said
     assert "changed while reading" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["--verify", "none"], ["--verify", "fast"]], ids=" ".join)
+@pytest.mark.parametrize("target", ["pth", "safetensors", "onnx"])
+def test_damaged_weights_are_never_published_whatever_is_proved(
+    target: str, words: list[str], example: Path, tmp_path: Path
+) -> None:
+    content = bytearray(example.read_bytes())
+    tensors = torch.load(example, weights_only=False)["state_dict"]
+    weights = max(
+        (value for name, value in tensors.items() if name.startswith("generator_AB.")),
+        key=torch.Tensor.numel,
+    )
+    content[content.index(weights.numpy().tobytes()) + 5] ^= 1
+    (tmp_path / "bad.ckpt").write_bytes(content)
+    command = ["convert", tmp_path / "bad.ckpt", "-o", tmp_path / "out", "--to", target, *words]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "convcore", *map(str, command)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 3, done.stderr
+    assert "CRC-32" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.ckpt"]
+
+
+def test_an_output_that_appears_meanwhile_is_not_replaced(big: Path, tmp_path: Path) -> None:
+    process = start(big, tmp_path / "out")
+
+    for _ in staged_bytes(tmp_path, process):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/mine").write_text("mine")
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 2, said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+    assert private(tmp_path) == []
+
+
+def test_two_that_add_to_one_output_lose_nothing_of_each_other(big: Path, tmp_path: Path) -> None:
+    first = start(big, tmp_path / "out", stderr=subprocess.DEVNULL)
+    assert first.wait(timeout=60) == 0
+
+    runs = [
+        start(big, tmp_path / "out", "--add", "--to", target, stderr=subprocess.DEVNULL)
+        for target in ("safetensors", "state-dict")
+    ]
+
+    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.pth", "model.safetensors", "state_dict.pth"} <= names
+    assert whole(tmp_path / "out")
+
+
+def test_leftovers_of_an_output_whose_name_has_a_line_break_are_cleared(
+    example: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / ".a\nb.convcore-999999999-abcdef01"
+    left.mkdir()
+
+    assert start(example, tmp_path / "a\nb", stderr=subprocess.DEVNULL).wait(timeout=60) == 0
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a\nb"]
+
+
+def test_a_terminal_that_closes_leaves_nothing(big: Path, tmp_path: Path) -> None:
+    process = start(big, tmp_path / "out")
+    for _ in staged_bytes(tmp_path, process):
+        process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+
+    assert process.returncode == 129
+    assert list(tmp_path.iterdir()) == []
