@@ -7,6 +7,7 @@ warning is an error.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import warnings
@@ -42,7 +43,9 @@ def build(folder: Path) -> list[Path]:
     if undocumented:
         raise UserWarning(f"without a docstring: {', '.join(undocumented)}")
     pdoc.render.configure(docformat="google", show_source=False)
-    pdoc.pdoc(*MODULES, output_directory=folder)
+    # Elsewhere, because pdoc takes a folder of the same name in the current one for what is meant.
+    with contextlib.chdir(folder):
+        pdoc.pdoc(*MODULES, output_directory=folder)
     return sorted(folder.rglob("*.html"))
 
 
