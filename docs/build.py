@@ -43,6 +43,8 @@ def build(folder: Path) -> list[Path]:
     if undocumented:
         raise UserWarning(f"without a docstring: {', '.join(undocumented)}")
     pdoc.render.configure(docformat="google", show_source=False)
+    folder = folder.resolve()
+    folder.mkdir(exist_ok=True)
     # Elsewhere, because pdoc takes a folder of the same name in the current one for what is meant.
     with contextlib.chdir(folder):
         pdoc.pdoc(*MODULES, output_directory=folder)
