@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from convcore.weights import bounded
 
 if TYPE_CHECKING:
     import numpy as np
+
+_PIECE = 1 << 20
 
 
 def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
@@ -72,35 +76,41 @@ def compare(one: LazyTensor, two: LazyTensor) -> dict[str, Any] | None:
             "dtype": [one.dtype, two.dtype],
             "shape": [list(one.shape), list(two.shape)],
         }
-    if all(a == b for a, b in zip(one.chunks(), two.chunks(), strict=True)):
+    # Piece by piece, so that memory does not depend on the size of a tensor.
+    pieces = zip(one.chunks(_PIECE), two.chunks(_PIECE), strict=True)
+    differing = ((here, there) for here, there in pieces if here != there)
+    first = next(differing, None)
+    if first is None:
         return None
-    here, there = _numbers(one), _numbers(two)
-    if here is None or there is None:
-        return {"max_abs": None}
+    if one.dtype.startswith(("float8", "complex32")):
+        return {"max_abs": None}  # NumPy has no arithmetic for them
     import numpy as np
 
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(here - there)
-    # Where both are NaN, or the same infinity, nothing differs that a number could tell.
-    finite = distance[np.isfinite(distance)]
-    differing = ~((here == there) | (np.isnan(here) & np.isnan(there)))
+    largest: float | None = None
+    changed = 0
+    for pair in itertools.chain([first], differing):
+        here, there = (_numbers(piece, one.dtype) for piece in pair)
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(here - there)
+        # Where both are NaN, or the same infinity, nothing differs that a number could tell.
+        finite = distance[np.isfinite(distance)]
+        if finite.size:
+            largest = max(largest or 0.0, float(finite.max()))
+        changed += int(np.count_nonzero(~((here == there) | (np.isnan(here) & np.isnan(there)))))
     return {
-        "max_abs": float(finite.max()) if finite.size else None,
-        "elements_changed": int(np.count_nonzero(differing)),
-        "elements": int(here.size),
+        "max_abs": largest,
+        "elements_changed": changed,
+        "elements": math.prod(one.shape),
     }
 
 
-def _numbers(tensor: LazyTensor) -> np.ndarray[Any, Any] | None:
-    """The values as float64 or complex128; None for types that NumPy has no arithmetic for."""
+def _numbers(data: bytes | memoryview, dtype: str) -> np.ndarray[Any, Any]:
+    """The values of a piece as float64 or complex128."""
     import numpy as np
 
-    data = b"".join(bytes(piece) for piece in tensor.chunks())
-    if tensor.dtype == "bfloat16":
+    if dtype == "bfloat16":
         # A bfloat16 is the upper half of a float32.
         halves = np.frombuffer(data, "<u2").astype("<u4") << 16
-        return halves.view("<f4").astype(np.float64).reshape(tensor.shape)
-    if tensor.dtype.startswith(("float8", "complex32")):
-        return None
-    values = np.frombuffer(data, np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape)
-    return values.astype(np.complex128 if tensor.dtype.startswith("complex") else np.float64)
+        return halves.view("<f4").astype(np.float64)
+    values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
+    return values.astype(np.complex128 if dtype.startswith("complex") else np.float64)

@@ -124,8 +124,7 @@ def look(
     if deep:
         for tensor in checkpoint.tensors.values():
             if not tensor.unsupported:
-                for _ in tensor.chunks(check=True):
-                    pass
+                tensor.verify_record()  # once for each storage, however many views repeat it
     try:
         match = match_layout(checkpoint, registry, name=layout, config=config)
     except (LayoutError, PluginError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore import convert
+from convcore import convert, inspect
 from convcore.errors import SourceError
 from tests.attacks.assembler import (
     checkpoint,
@@ -53,6 +53,18 @@ def test_names_that_share_their_elements_are_compared_once(command: str, tmp_pat
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("count", [2**20, 2**60])
+def test_a_deep_look_reads_what_is_stored_and_not_what_views_make_of_it(
+    count: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.pt"
+    path.write_bytes(checkpoint(pickled(mapping(w=tensor(shape=(count,), stride=(0,))))))
+
+    found = inspect(path, deep=True)
+
+    assert found.document["tensor_bytes"] == 4 * count
 
 
 def test_an_expanded_buffer_of_ordinary_size_is_written(tmp_path: Path) -> None:
