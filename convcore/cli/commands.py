@@ -112,8 +112,10 @@ def answer(arguments: list[str]) -> int:
             return signal_.exit_code
         except KeyboardInterrupt:
             return 130
-        except BrokenPipeError:
-            return 0  # whoever read us has gone; nothing is left to say, and nothing went wrong
+        except (BrokenPipeError, SystemExit):
+            # Whoever read us has gone, of which click and rich make a SystemExit: nothing is left
+            # to say, and nothing went wrong here.
+            return 0
         except MemoryError:
             remedy = "free some memory, or take single components with --component"
             return _explain(_OutOfMemory("out of memory", remedy=remedy), arguments)

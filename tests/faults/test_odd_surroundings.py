@@ -18,11 +18,13 @@ def convcore(*words: object, **options: object) -> subprocess.CompletedProcess:
 
 
 def test_a_reader_that_goes_away_is_no_error(example: Path) -> None:
-    command = f"{sys.executable} -m convcore inspect {example} --tensors | head -n 1"
+    line = f"{sys.executable} -m convcore inspect {example} --tensors"
+    command = f"{line} | true; echo ${{PIPESTATUS[0]}}"
 
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
 
     assert done.stderr == ""
+    assert done.stdout.strip() == "0"
 
 
 @pytest.mark.parametrize("closed", ["1", "2"])
