@@ -161,7 +161,12 @@ class Storages:
             raise Malformed(
                 f"storage {shown(key)} is said to have {root.storage.nbytes} and {nbytes} bytes"
             )
-        return root if root.dtype is dtype else TypedStorage(root.storage, dtype, 0, length)
+        if root.dtype is not dtype:
+            # torch never saves this, and reads the type met first for both.
+            raise Malformed(
+                f"storage {shown(key)} is named with two types, {root.dtype.name} and {dtype.name}"
+            )
+        return root
 
     def _view(self, root: TypedStorage, view: Any) -> TypedStorage:
         """A storage that is part of another: ``(key, offset, length)`` in elements."""

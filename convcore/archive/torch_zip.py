@@ -16,6 +16,7 @@ from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.torch_names import storage_type
 from convcore.archive.source_file import SourceFile
 from convcore.archive.zip_records import Record, read_directory, read_record
+from convcore.dtypes import DType
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,200}", re.ASCII)
 
@@ -104,6 +105,7 @@ class _Storages:
         self.prefix = f"{root}data/"
         self.order: Literal["little", "big"] = order
         self.known: dict[str, Storage] = {}
+        self.kinds: dict[str, DType] = {}
 
     def find(self, pid: Any) -> TypedStorage:
         """The storage of ``('storage', class, key, location, numel)``."""
@@ -120,6 +122,11 @@ class _Storages:
             raise Malformed(
                 f"storage {key} has {storage.nbytes} bytes, the pickle says"
                 f" {numel} of {dtype.itemsize}"
+            )
+        if self.kinds.setdefault(key, dtype) is not dtype:
+            # torch never saves this, and reads the type met first for both.
+            raise Malformed(
+                f"storage {key} is named with two types, {self.kinds[key].name} and {dtype.name}"
             )
         return TypedStorage(storage, dtype, 0, numel)
 
