@@ -146,11 +146,11 @@ def _watch(reading: int) -> None:
             os.close(reading)
             return
         number = told[0]
-    os.close(reading)
     time.sleep(_GRACE_SECONDS)
     while _State.busy and not _State.over:
         time.sleep(_POLL_SECONDS)
     if _State.over:
+        os.close(reading)  # not before: a second signal is written there too
         return
     import shutil
 

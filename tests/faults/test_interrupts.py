@@ -76,6 +76,21 @@ def test_nothing_that_runs_can_keep_an_interrupted_run_from_ending(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_second_signal_ends_the_run_at_once_and_without_a_word(tmp_path: Path) -> None:
+    work = "ready()\ntry: time.sleep(30)\nexcept BaseException: ready(); time.sleep(30)"
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out"), work]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+
+    assert (process.returncode, said) == (130, "")
+
+
 def test_an_interrupt_before_the_command_is_imported_is_no_traceback() -> None:
     program = (
         "import builtins, os, signal, sys\n"
