@@ -18,6 +18,7 @@ _END64_LOCATOR = Struct("<4sLQL")
 _END64 = Struct("<4sQ2H2L4Q")
 _CENTRAL = Struct("<4s6H3L5H2L")
 _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
+_FOLDER = 0x10  # as DOS marks one (APPNOTE 4.4.15)
 ENCRYPTED = 0x1 | 0x40 | 0x2000
 TWO_TOOLS = "two programs would read it differently: save the checkpoint again with torch.save"
 
@@ -108,6 +109,9 @@ def read_entries(directory: bytes, count: int, budgets: Budgets) -> list[Entry]:
             raise Malformed(f"record {name!r} is {size} bytes and {packed} bytes")
         if size > packed * budgets.inflate_ratio + 64:
             raise Malformed(f"record {name!r} claims to inflate from {packed} to {size} bytes")
+        if attributes & _FOLDER and not name.endswith(b"/"):
+            # torch reads nothing for it, and leaves the tensor's memory as it found it.
+            raise Malformed(f"record {name!r} is marked as a folder", TWO_TOOLS)
         if made_by >> 8 == 3 and (attributes >> 28) not in (0, 4, 8):
             raise Malformed(f"record {name!r} is a link or a device", TWO_TOOLS)
         entries.append(Entry(name, flags, method, crc, packed, size, header))

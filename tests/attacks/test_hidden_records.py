@@ -56,6 +56,9 @@ FAULTS = {
     "a record that the directory leaves out": _between(_HIDDEN[: _HIDDEN.index(b"PK\1\2")]),
     "bytes between two records": _between(b"#!/bin/sh\n"),
     "flags that differ": archive([PICKLE, Entry("m/data/0", FLOATS, local={"flags": 0x800})]),
+    "a file that is marked as a folder": archive(
+        [PICKLE, Entry("m/data/0", FLOATS, central={"attributes": 0x10})]
+    ),
     "a field that renames the record": _with_local_extra(RENAMING),
 }
 
