@@ -24,7 +24,7 @@ def main() -> None:
     """Time what the arguments name."""
     folder, name, backend, threads, sizes = sys.argv[1:]
     from convcore.host import load_registry
-    from convcore.reopen import reopen
+    from convcore.proof.reopened import reopen
     from convcore.samples import draw
 
     match = reopen(Path(folder), load_registry())

@@ -24,8 +24,8 @@ from convcore.bench.engine import Plan, bench
 from convcore.bench.machine import usable_cores
 from convcore.bench.markdown import as_markdown, table
 from convcore.bench.plot import write_plot
-from convcore.bench.prepare import Request
 from convcore.bench.record import BACKENDS, Backend, Benchmark, Row
+from convcore.bench.request import Request
 from convcore.bench.sampling import Method
 from convcore.bench.saved import save
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convcore.api import convert, inspect, open_checkpoint
-    from convcore.archive import LazyTensor
+    from convcore.archive import Archive, LazyTensor, Opaque, TensorSpec
     from convcore.errors import (
         ConvcoreError,
         LayoutError,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from convcore.layout_file import layouts_from_toml
     from convcore.model import (
         Affine,
-        Archive,
         Axis,
         Checkpoint,
         Component,
@@ -40,13 +39,11 @@ if TYPE_CHECKING:
         Input,
         Layout,
         LayoutMatch,
-        Opaque,
         Schema,
         Setting,
         Source,
-        TensorSpec,
     )
-    from convcore.report import Report, WrittenFile
+    from convcore.output.report import Report, WrittenFile
     from convcore.settings import Settler
     from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 
@@ -96,7 +93,7 @@ __all__ = [
 # Where each name lives; nothing is imported before it is asked for.
 _HOMES = {
     "api": ("convert", "inspect", "open_checkpoint"),
-    "archive": ("LazyTensor",),
+    "archive": ("Archive", "LazyTensor", "Opaque", "TensorSpec"),
     "errors": (
         "ConvcoreError", "LayoutError", "PluginError", "PluginWarning", "SourceError",
         "TargetError", "UsageError", "VerificationError",
@@ -105,10 +102,10 @@ _HOMES = {
     "inspection": ("Inspection",),
     "layout_file": ("layouts_from_toml",),
     "model": (
-        "Affine", "Archive", "Axis", "Checkpoint", "Component", "Graph", "Input", "Layout",
-        "LayoutMatch", "Opaque", "Schema", "Setting", "Source", "TensorSpec",
+        "Affine", "Axis", "Checkpoint", "Component", "Graph", "Input", "Layout",
+        "LayoutMatch", "Schema", "Setting", "Source",
     ),
-    "report": ("Report", "WrittenFile"),
+    "output.report": ("Report", "WrittenFile"),
     "settings": ("Settler",),
     "target": ("Check", "Choice", "LedgerEntry", "Output", "Target", "Workspace"),
 }  # fmt: skip

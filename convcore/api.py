@@ -11,10 +11,10 @@ from convcore.host import Registry, load_registry
 from convcore.inspection import Inspection, look
 from convcore.layout_file import read_layout
 from convcore.model import Checkpoint
-from convcore.pipeline import Request
+from convcore.output.report import Report
 from convcore.pipeline import convert as carry_out
 from convcore.read import read_checkpoint
-from convcore.report import Report
+from convcore.request import Request
 from convcore.target import VerifyLevel
 
 AnyPath = str | os.PathLike[str]

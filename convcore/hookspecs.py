@@ -9,7 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from convcore.model import Layout, Source
-    from convcore.report import Report
+    from convcore.output.report import Report
     from convcore.target import Target
 
 hookspec = pluggy.HookspecMarker("convcore")

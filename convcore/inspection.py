@@ -9,12 +9,12 @@ from typing import Any
 
 import attrs
 
-from convcore import manifest
 from convcore.archive import LazyTensor, as_plain
 from convcore.errors import ConvcoreError, LayoutError, PluginError, warn
 from convcore.host import Registry
 from convcore.match import match_layout, prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
+from convcore.output import manifest
 from convcore.read import read_checkpoint
 
 
@@ -202,7 +202,7 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _run(run: Path, folder: Path, registry: Registry) -> dict[str, Any]:
-    from convcore.digests import sha256_of
+    from convcore.output.digests import sha256_of
 
     row: dict[str, Any] = {"path": str(run.relative_to(folder))}
     try:

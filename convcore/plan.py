@@ -5,47 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 
-import attrs
-
 from convcore.errors import TargetError, UsageError
 from convcore.match import REMAINDER
 from convcore.model import Component, Layout, LayoutMatch
 from convcore.names import assigner, collisions, legal_component, nearest
-from convcore.target import Choice, Output, Target
+from convcore.output.report import Plan, Step
+from convcore.target import Choice, Target
 from convcore.weights import bounded
 
 # Written by the engine itself into every output folder.
 ENGINE_FILES = ("manifest.json", "model_config.json", "inference_example.py")
-
-
-@attrs.frozen
-class Step:
-    """One target and the files it will write."""
-
-    target: Target
-    outputs: tuple[Output, ...]
-
-
-@attrs.frozen
-class Plan:
-    """What a run will do.
-
-    Attributes:
-        match: The recognised checkpoint.
-        choice: What of it was asked for.
-        steps: One per target.
-        documents: JSON files to write beside: name to content.
-    """
-
-    match: LayoutMatch
-    choice: Choice
-    steps: tuple[Step, ...]
-    documents: Mapping[str, object] = attrs.field(factory=dict, repr=False)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes all planned files take, at most."""
-        return sum(output.nbytes for step in self.steps for output in step.outputs)
 
 
 def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> Plan:

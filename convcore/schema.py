@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import attrs
 
+from convcore.archive import TensorSpec
 from convcore.legal import SIZE
-from convcore.model import Schema, Shape, TensorSpec
+from convcore.model import Schema, Shape
 
 
 @attrs.frozen

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from convcore.model import Schema, TensorSpec
+from convcore.archive import TensorSpec
+from convcore.model import Schema
 from convcore.schema import solve
 
 SHAPES = {

@@ -10,10 +10,14 @@ from convcore.archive.opening import open_archive
 from convcore.archive.plain import as_plain
 from convcore.archive.tree import walk_tensors
 from convcore.archive.unwrapping import as_mapping, as_state_dict
+from convcore.archive.values import Archive, Opaque, TensorSpec
 
 __all__ = [
+    "Archive",
     "LazyTensor",
+    "Opaque",
     "Storage",
+    "TensorSpec",
     "as_mapping",
     "as_plain",
     "as_state_dict",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from convcore.archive.dtypes import BY_NAME
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import LazyTensor
-from convcore.dtypes import BY_NAME
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convcore.archive.budgets import DEFAULT_BUDGETS, Budgets
+from convcore.archive.dtypes import BY_NUMPY
 from convcore.archive.faults import Malformed
 from convcore.archive.foreign import foreign_bytes
 from convcore.archive.lazy import LazyTensor, Storage
@@ -21,8 +22,7 @@ from convcore.archive.pickles.objects import replace
 from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.recognised import new_reading
 from convcore.archive.source_file import SourceFile
-from convcore.dtypes import BY_NUMPY
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _WRAPPERS = {
     "joblib.numpy_pickle.NumpyArrayWrapper",

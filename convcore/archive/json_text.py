@@ -14,7 +14,7 @@ def parse(data: bytes, budgets: Budgets) -> Any:
     Raises:
         Malformed: No JSON, or JSON that no program writes for a checkpoint.
     """
-    from convcore.bounded_json import object_bytes, parse_json
+    from convcore.archive.bounded_json import object_bytes, parse_json
 
     if object_bytes(data) > budgets.object_bytes:
         raise Malformed(f"{len(data)} bytes of JSON hold more objects than any header")

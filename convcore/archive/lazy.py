@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from convcore.archive.dtypes import BY_NAME, DType
 from convcore.archive.faults import Malformed
 from convcore.archive.source_file import SourceFile
-from convcore.dtypes import BY_NAME, DType
-from convcore.model import TensorSpec
+from convcore.archive.values import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np

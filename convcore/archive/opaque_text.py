@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _TEXTUAL = {("decimal", "Decimal"), ("fractions", "Fraction")}
 

@@ -11,7 +11,7 @@ from typing import Any
 from convcore.archive.budgets import DEFAULT_BUDGETS, Budgets
 from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
 from convcore.archive.source_file import SourceFile
-from convcore.model import Archive
+from convcore.archive.values import Archive
 
 _HEAD = 1024
 UNFORESEEN = (

@@ -6,14 +6,14 @@ import math
 import struct
 from typing import Any
 
+from convcore.archive.dtypes import BY_NAME
 from convcore.archive.lazy import LazyTensor, TypedStorage
 from convcore.archive.opaque_text import decoded
 from convcore.archive.pickles.numpy_objects import NumpyType
 from convcore.archive.pickles.values import TorchName
 from convcore.archive.tree import part_name
 from convcore.archive.unwrapping import as_mapping, is_omegaconf, omegaconf_tree, path_text
-from convcore.dtypes import BY_NAME
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _DEPTH = 100  # deeper than any configuration; json itself gives up near 1000
 _NODES = 200_000

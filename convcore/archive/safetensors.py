@@ -9,12 +9,12 @@ from math import prod
 from typing import Any
 
 from convcore.archive.budgets import Budgets
+from convcore.archive.dtypes import BY_SAFETENSORS
 from convcore.archive.faults import Malformed
 from convcore.archive.json_text import parse
 from convcore.archive.lazy import LazyTensor, Storage
 from convcore.archive.source_file import SourceFile
-from convcore.dtypes import BY_SAFETENSORS
-from convcore.model import TensorSpec
+from convcore.archive.values import TensorSpec
 
 
 def is_safetensors(head: bytes, size: int) -> bool:

@@ -10,8 +10,8 @@ from convcore.archive.budgets import Budgets
 from convcore.archive.faults import Malformed, shown
 from convcore.archive.json_text import parse
 from convcore.archive.source_file import SourceFile
+from convcore.archive.values import Archive
 from convcore.errors import UsageError
-from convcore.model import Archive
 
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 

@@ -14,7 +14,7 @@ from convcore.archive.pickles.machine import WINDOW, Machine
 from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.torch_names import storage_type
 from convcore.archive.source_file import SourceFile
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

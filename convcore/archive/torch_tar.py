@@ -13,7 +13,7 @@ from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.torch_tensors import tensor_of
 from convcore.archive.source_file import SourceFile
 from convcore.archive.torch_legacy import PickleStream, Storages
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _BLOCK = 512
 _MEMBERS = ("sys_info", "pickle", "storages", "tensors")

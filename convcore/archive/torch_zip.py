@@ -9,6 +9,7 @@ import re
 from typing import Any, Literal
 
 from convcore.archive.budgets import Budgets
+from convcore.archive.dtypes import DType
 from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import Storage, TypedStorage
 from convcore.archive.pickles.machine import Machine
@@ -16,7 +17,6 @@ from convcore.archive.pickles.reading import Reading
 from convcore.archive.pickles.torch_names import storage_type
 from convcore.archive.source_file import SourceFile
 from convcore.archive.zip_records import Record, read_directory, read_record
-from convcore.dtypes import DType
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,200}", re.ASCII)
 

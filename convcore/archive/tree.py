@@ -8,7 +8,7 @@ from typing import Any
 from convcore.archive.budgets import DEFAULT_BUDGETS, Budgets
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import LazyTensor, TypedStorage
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _SIMPLE = frozenset({str, int, float, bool, bytes, type(None), complex})
 

@@ -8,7 +8,7 @@ from convcore.archive.budgets import DEFAULT_BUDGETS
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import LazyTensor
 from convcore.archive.tree import Trail
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _NAMESPACES = {
     ("argparse", "Namespace"),

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from convcore import manifest
 from convcore.model import Axis, Graph, LayoutMatch, Shape
+from convcore.output import manifest
 from convcore.target import Choice, Workspace
 
 if TYPE_CHECKING:
     import onnx
 
     from convcore.bench.job import Job
-    from convcore.bench.prepare import Request
+    from convcore.bench.request import Request
     from convcore.host import Registry
 
 NO_WEIGHTS = "there are no weight files (.pth or .safetensors) here to build the network from"
@@ -83,7 +83,7 @@ class Origin:
 
 def open_origin(folder: Path, registry: Registry) -> Origin:
     """Read an output folder back."""
-    from convcore.reopen import reopen
+    from convcore.proof.reopened import reopen
 
     match = reopen(folder, registry)
     return Origin(folder, manifest.load(folder), registry, match if match.states else None)

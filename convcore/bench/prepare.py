@@ -15,53 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from convcore import manifest
 from convcore.bench.devices import choose_devices
 from convcore.bench.job import as_line, from_line
 from convcore.bench.machine import machine
 from convcore.bench.origin import open_origin, registry_for
 from convcore.bench.process import answer_on_stdout
+from convcore.bench.request import Request
 from convcore.bench.subject import Subject, make_subject, wanted_graphs
 from convcore.bench.sweep import check_axes
 from convcore.errors import ConvcoreError, UsageError
+from convcore.output import manifest
 
 if TYPE_CHECKING:
     from convcore.host import Registry
 
 _PACKAGES = ("convcore", "torch", "onnxruntime", "onnxruntime-gpu", "onnx", "onnxscript", "numpy")
-
-
-@attrs.frozen
-class Request:
-    """What is to be timed.
-
-    Attributes:
-        path: An output folder of ``convcore convert``, or a checkpoint.
-        scratch: Folder for everything made on the way.
-        backends: Which contenders will come; ONNX files are needed for one of them only.
-        devices: As given on the command line.
-        sizes: Axis name to the sizes to try, ``batch`` among them.
-        components: Graphs to take, by their name or their only component's; empty takes all that
-            are for inference.
-        other: Size of a dynamic axis that ``sizes`` does not name.
-        seed: Of the inputs.
-        conversion: ``layout``, ``source``, ``config``, ``key`` and ``allow_opaque_calls`` for
-            reading a checkpoint.
-        layout_file: A layout declared in a file.
-        disabled: Plugins switched off.
-    """
-
-    path: str
-    scratch: str
-    backends: tuple[str, ...]
-    devices: tuple[str, ...]
-    sizes: Mapping[str, tuple[int, ...]]
-    components: tuple[str, ...] = ()
-    other: int = 32
-    seed: int = 0
-    conversion: Mapping[str, Any] = attrs.field(factory=dict)
-    layout_file: str | None = None
-    disabled: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -144,9 +112,10 @@ def _folder(request: Request, registry: Registry) -> Path:
             )
         return path.absolute()
     from convcore import pipeline
+    from convcore.request import Request as Conversion
 
     output = Path(request.scratch, "converted")
-    conversion = pipeline.Request(path, output, verify="none", **request.conversion)
+    conversion = Conversion(path, output, verify="none", **request.conversion)
     pipeline.convert(conversion, registry)
     return output
 

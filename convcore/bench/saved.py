@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
+from convcore.archive.bounded_json import read_json
 from convcore.bench.record import SCHEMA_VERSION, Benchmark, Run
-from convcore.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 
 MAX_SAMPLES = 2000

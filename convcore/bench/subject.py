@@ -16,7 +16,7 @@ from convcore.names import nearest
 from convcore.samples import draw, dynamic_axes
 
 if TYPE_CHECKING:
-    from convcore.bench.prepare import Request
+    from convcore.bench.request import Request
     from convcore.model import Graph
 
 

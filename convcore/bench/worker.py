@@ -118,7 +118,7 @@ def read_arrays(path: Path) -> dict[str, Arrays]:
 
 def compare(expected: Arrays, outputs: Arrays, atol: float | None) -> Parity:
     """Compare outputs with torch eager's."""
-    from convcore import agreement
+    from convcore.proof import agreement
 
     passed, figures = agreement.measure([(expected, outputs)], agreement.Tolerance(atol))
     return Parity(

@@ -17,8 +17,8 @@ from convcore.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from convcore.bench.engine import Plan
-    from convcore.bench.prepare import Request
     from convcore.bench.record import Benchmark
+    from convcore.bench.request import Request
 
 _BACKENDS = ("torch", "torch-compile", "onnxruntime")
 _POSITIVE = click.IntRange(min=1)
@@ -102,7 +102,7 @@ def command(session: Session, /, path: Path, as_json: bool, **given: Any) -> Non
 
 def _request(session: Session, path: Path, given: dict[str, Any]) -> Request:
     from convcore.bench.devices import check_device
-    from convcore.bench.prepare import Request
+    from convcore.bench.request import Request
 
     for device in given["devices"]:
         try:

@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Convert CHECKPOINT (a file or a folder) and verify what was written."""
     from convcore.host import load_registry
-    from convcore.pipeline import Request, convert
+    from convcore.pipeline import convert
+    from convcore.request import Request
 
     names = [text for text in given["components"] if "=" not in text]
     splits = options.pairs([t for t in given["components"] if "=" in t], "--component")

@@ -16,9 +16,9 @@ from convcore.errors import UsageError
 @options.as_json
 def command(folder: Path, tensor: str, as_json: bool) -> None:
     """Say where one tensor of the output in DIR came from or went."""
-    from convcore import manifest
     from convcore.cli import show
     from convcore.names import nearest
+    from convcore.output import manifest
 
     content = manifest.load(folder)
     rows = [row for row in content["ledger"] if tensor in (row["tensor"], row["key"])]

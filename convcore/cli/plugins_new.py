@@ -20,7 +20,7 @@ from convcore.cli import options
 def command(name: str, kind: Any, output: Path | None, as_json: bool) -> None:
     """Write a project for a plugin NAME: it works, and its tests pass, as it stands."""
     from convcore.cli import show
-    from convcore.new_plugin import write_project
+    from convcore.host.new_plugin import write_project
 
     folder, files = write_project(name, kind, output)
     names = [str(path.relative_to(folder)) for path in files]

@@ -17,7 +17,7 @@ from convcore.escape import printable
 from convcore.host import Plugin, Registry
 
 if TYPE_CHECKING:
-    from convcore.report import Report
+    from convcore.output.report import Report
 
 _PROGRESS_AFTER_SECONDS = 1.0
 _LONG = 60

@@ -20,7 +20,7 @@ def command(session: Session, folder: Path, as_json: bool) -> None:
     """Re-hash every file in DIR and re-run parity from what lies on disk."""
     from convcore.cli import show
     from convcore.host import load_registry
-    from convcore.proof import verify
+    from convcore.proof.verification import verify
 
     checks = verify(folder, load_registry(session.disabled))
     failed = [check for check in checks if not check.passed]

@@ -8,16 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore import manifest, pipeline
-from convcore.entries import Plugin
+from convcore import pipeline
 from convcore.errors import ConvcoreError, UsageError
 from convcore.host import LAYOUT_FILE, Registry, load_registry
+from convcore.host.entries import Plugin
 from convcore.layout_file import read_layout
 from convcore.match import match_layout
 from convcore.model import Checkpoint, Graph, LayoutMatch
-from convcore.pipeline import Request
+from convcore.output import manifest
+from convcore.output.report import Report
 from convcore.read import read_checkpoint
-from convcore.report import Report
+from convcore.request import Request
 
 if TYPE_CHECKING:
     from convcore.testing.suite import Suite

@@ -12,10 +12,10 @@ from typing import Any
 import attrs
 import pytest
 
-from convcore import manifest
 from convcore.archive import walk_tensors
 from convcore.errors import ConvcoreError, PluginError
 from convcore.model import Checkpoint
+from convcore.output import manifest
 from convcore.testing.case import Case
 from convcore.testing.disguise import HOSTILE, MARK, PRODUCT, changed_strings
 from convcore.testing.oracle import originals, same, tensors_in

@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor
+from convcore.archive import LazyTensor, TensorSpec
 from convcore.host import Registry
-from convcore.model import Checkpoint, Source, TensorSpec
+from convcore.model import Checkpoint, Source
 from convcore.read import open_input
 
 # A stranger's strings: paths, templates, formats, code, terminal commands. Each carries the mark.

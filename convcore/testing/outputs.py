@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convcore.manifest import schema
+from convcore.output.manifest import schema
 
 
 def digests(folder: Path) -> dict[str, str]:

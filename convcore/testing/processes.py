@@ -116,7 +116,7 @@ def _declare(plugin: str) -> None:
     import pluggy
 
     from convcore import hookspecs
-    from convcore.entries import GROUP, load
+    from convcore.host.entries import GROUP, load
 
     manager = pluggy.PluginManager("convcore")
     manager.add_hookspecs(hookspecs)

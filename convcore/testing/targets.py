@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from convcore import manifest
 from convcore.errors import ConvcoreError, PluginError
 from convcore.model import Component, Layout
+from convcore.output import manifest
+from convcore.output.report import Report
 from convcore.plan import ENGINE_FILES
-from convcore.report import Report
 from convcore.target import Choice, Output, Workspace
 from convcore.testing.case import Case
 from convcore.testing.oracle import originals, same

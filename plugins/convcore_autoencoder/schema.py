@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from convcore.model import Schema, Shape, TensorSpec
+from convcore.archive import TensorSpec
+from convcore.model import Schema, Shape
 from convcore.schema import solve
 from convcore_autoencoder.keys import STAGES, decoder_keys, encoder_keys
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from convcore.bounded_json import read_json
+from convcore.archive.bounded_json import read_json
 from convcore.errors import LayoutError, SourceError
 
 FILE = "normalization_params.json"

@@ -10,7 +10,8 @@ from typing import Literal
 
 import attrs
 
-from convcore.model import Schema, Shape, TensorSpec
+from convcore.archive import TensorSpec
+from convcore.model import Schema, Shape
 
 GENERATORS = ("generator_AB", "generator_BA")
 DISCRIMINATORS = ("discriminator_A", "discriminator_B")

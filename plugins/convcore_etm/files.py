@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from convcore.bounded_json import read_json
+from convcore.archive.bounded_json import read_json
 from convcore.model import LayoutMatch
 from convcore_etm.sidecars import ARCHITECTURE, VECTORIZER, VOCABULARY
 from convcore_etm.tensors import MATRICES, SHAPES, SIZES

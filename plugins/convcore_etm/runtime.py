@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convcore.bounded_json import read_json
+from convcore.archive.bounded_json import read_json
 from convcore.errors import LayoutError, UsageError
 from convcore_etm.sidecars import VOCABULARY
 from convcore_etm.tensors import COMPONENTS, SIZES

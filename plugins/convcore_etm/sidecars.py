@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from convcore.archive import LazyTensor
-from convcore.bounded_json import read_json
+from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
 from convcore.model import Input
 from convcore_etm.vectorizer import check_vocabulary, read_vectorizer

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import attrs
 
-from convcore.archive import LazyTensor, walk_tensors
+from convcore.archive import Archive, LazyTensor, walk_tensors
 from convcore.errors import LayoutError, SourceError, UsageError
-from convcore.model import Archive, Checkpoint, Input
+from convcore.model import Checkpoint, Input
 from convcore.unwrap import beside, make_checkpoint, state_dict_of, state_dicts, unprefixed
 from convcore_etm.folder import (
     WHOLE,

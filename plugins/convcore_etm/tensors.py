@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from convcore.model import Component, Schema, Shape, TensorSpec
+from convcore.archive import TensorSpec
+from convcore.model import Component, Schema, Shape
 
 MATRICES = ("alpha", "rho_color", "rho_text", "lambda_color", "lambda_text")
 # Hyper-parameter to the size that shows it, in the order of the origin's constructor.

@@ -10,9 +10,8 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor
+from convcore.archive import LazyTensor, Opaque
 from convcore.errors import SourceError
-from convcore.model import Opaque
 from convcore_etm.tfidf import unsupported
 
 _CLASS = ("sklearn.feature_extraction.text", "TfidfVectorizer")

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from convcore.network import build
-from convcore.parity import compare
+from convcore.proof.parity import compare
 from convcore.target import Check, Output, Workspace
-from convcore.written import written_weights
+from convcore.weights.written import written_weights
 from convcore_onnx.planning import Job
 
 

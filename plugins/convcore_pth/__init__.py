@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from convcore import torchzip
 from convcore.archive import LazyTensor
 from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 from convcore.weights import file_stem, groups, local_names, prove, supported
+from convcore.weights import torch_zip
 
 # A record's headers and the pickle of one tensor, rounded up.
 _OVERHEAD = 600
@@ -43,7 +43,7 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
     total = sum(output.nbytes for output in outputs)
     done = 0
     for output in outputs:
-        torchzip.write(workspace.folder / output.path, output.plan)
+        torch_zip.write(workspace.folder / output.path, output.plan)
         done += output.nbytes
         workspace.progress(done, total)
         tensors = dict(_leaves(output.plan))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from convcore.archive import LazyTensor
-from convcore.dtypes import BY_NAME
+from convcore.archive.dtypes import BY_NAME
 from convcore.errors import TargetError
 from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch

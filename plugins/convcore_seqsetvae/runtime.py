@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convcore.bounded_json import read_json
+from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 from convcore_seqsetvae import nets
 from convcore_seqsetvae.transfer import DOCUMENT

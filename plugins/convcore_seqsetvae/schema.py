@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from convcore.model import Schema, Shape, TensorSpec
+from convcore.archive import TensorSpec
+from convcore.model import Schema, Shape
 from convcore_seqsetvae.versions import FUSION, LEGACY_SEQUENCE, Version, has, recognise
 
 BUCKETS = 64

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from convcore.archive import TensorSpec
 from convcore.errors import UsageError
-from convcore.model import LayoutMatch, TensorSpec
+from convcore.model import LayoutMatch
 from convcore.schema import evaluate
 from convcore.settings import Settler, positive
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
@@ -122,9 +123,10 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
 
 def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write both files; every byte of the checkpoint is re-read and compared while written."""
-    from convcore import manifest, torchzip
     from convcore.archive import as_plain
+    from convcore.output import manifest
     from convcore.weights import create, groups
+    from convcore.weights import torch_zip
 
     (output,) = outputs
     transfer: Transfer = output.plan
@@ -141,7 +143,7 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
         "state_dict": state,
         "hyper_parameters": {**hyper, "num_classes": transfer.classes, "head": "seed"},
     }
-    torchzip.write(workspace.folder / FILE, tree)
+    torch_zip.write(workspace.folder / FILE, tree)
     with os.fdopen(create(workspace.folder / DOCUMENT), "wb") as document:
         document.write(manifest.dumps(transfer.document()))
     workspace.progress(output.nbytes, output.nbytes)

@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import as_mapping
+from convcore.archive import Archive, as_mapping
 from convcore.errors import SourceError
-from convcore.model import Archive, Checkpoint, Input
+from convcore.model import Checkpoint, Input
 from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of
 from convcore_umc.datasets import DATASETS
 

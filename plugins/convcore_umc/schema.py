@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from convcore.model import Component, Schema, Shape, TensorSpec
+from convcore.archive import TensorSpec
+from convcore.model import Component, Schema, Shape
 
 BACKBONE = "method_model.backbone."
 _BERT = f"{BACKBONE}text_embedding.bert."

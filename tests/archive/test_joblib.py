@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from convcore.archive import LazyTensor, walk_tensors
+from convcore.archive import LazyTensor, Opaque, walk_tensors
 from convcore.archive.joblib import read_joblib
 from convcore.errors import SourceError, UsageError
-from convcore.model import Opaque
 
 WORDS = ["red sky at night", "blue sea and sky", "red sea", "night and day"]
 ARRAYS = {

@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from convcore.archive import LazyTensor, as_state_dict, open_archive, walk_tensors
+from convcore.archive import (
+    LazyTensor,
+    Opaque,
+    TensorSpec,
+    as_state_dict,
+    open_archive,
+    walk_tensors,
+)
 from convcore.archive.joblib import read_joblib
 from convcore.archive.lazy import Storage
 from convcore.errors import SourceError
-from convcore.model import Opaque, TensorSpec
 from tests.archive.conftest import Save, bits
 
 

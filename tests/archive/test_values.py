@@ -22,9 +22,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convcore.archive import as_mapping, as_plain, open_archive
+from convcore.archive import Opaque, as_mapping, as_plain, open_archive
 from convcore.archive.joblib import read_joblib
-from convcore.model import Opaque
 from tests.archive.conftest import Save
 
 _NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers()

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convcore.archive import LazyTensor, open_archive, walk_tensors
+from convcore.archive.dtypes import BY_NAME
 from convcore.archive.lazy import Storage
-from convcore.dtypes import BY_NAME
 from convcore.errors import SourceError
 from tests.archive.conftest import Save, bits
 

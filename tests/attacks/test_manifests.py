@@ -12,9 +12,10 @@ import pytest
 import torch
 from jsonschema import Draft202012Validator
 
-from convcore import convert, manifest
-from convcore.conformity import first_fault
+from convcore import convert
 from convcore.errors import ConvcoreError, SourceError
+from convcore.output import manifest
+from convcore.output.conformity import first_fault
 
 Change = Callable[[dict[str, Any]], Any]
 CHANGES: dict[str, Change] = {

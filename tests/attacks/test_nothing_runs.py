@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 # allowed are opening the file for reading and what the test itself does with the answer.
 _WATCH = """
 import sys, json, os, pkgutil, importlib, stat, heapq
-import convcore.archive, convcore.bounded_json, numpy
+import convcore.archive, convcore.archive.bounded_json, numpy
 for module in pkgutil.walk_packages(convcore.archive.__path__, "convcore.archive."):
     importlib.import_module(module.name)
 from convcore.archive import open_archive, as_plain, as_mapping, as_state_dict, walk_tensors

@@ -43,7 +43,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from convcore.interrupts import Interrupted, interruptible
-from convcore.staging import staged
+from convcore.output.staging import staged
 def ready():
     print("ready", flush=True)
 try:

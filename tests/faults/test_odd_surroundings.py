@@ -157,7 +157,7 @@ def test_an_old_output_that_could_not_be_removed_is_not_replaced(tmp_path: Path)
         if folder.stat().st_mode & 0o011 != 0o011:
             folder.chmod(folder.stat().st_mode | 0o011)
     program = (
-        "import os; from pathlib import Path; from convcore.staging import staged\n"
+        "import os; from pathlib import Path; from convcore.output.staging import staged\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"with staged(Path({str(output)!r}), overwrite=True) as staging: staging.publish()"
     )

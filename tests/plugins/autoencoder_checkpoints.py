@@ -12,9 +12,10 @@ import torch
 from convcore.host import load_registry
 from convcore.match import match_layout
 from convcore.model import LayoutMatch
-from convcore.pipeline import Request, convert
+from convcore.output.report import Report
+from convcore.pipeline import convert
 from convcore.read import read_checkpoint
-from convcore.report import Report
+from convcore.request import Request
 from tests.plugins.autoencoder_reference import narrow_shapes
 
 State = dict[str, torch.Tensor]

@@ -18,8 +18,9 @@ from convcore.host import load_registry
 from convcore.match import match_layout
 from convcore.model import LayoutMatch
 from convcore.network import build
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
 from convcore.read import read_checkpoint
+from convcore.request import Request
 from convcore_cyclegan import FeatureConverter
 from tests.plugins import cyclegan_checkpoints as made
 

@@ -17,7 +17,8 @@ import torch
 from convcore.errors import LayoutError, UsageError
 from convcore.host import Registry, load_registry
 from convcore.network import build
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 from convcore_etm import CrossModal
 from tests.plugins.etm_golden import (
     FLAT,

@@ -11,7 +11,8 @@ import torch
 from convcore.errors import LayoutError, TargetError
 from convcore.host import Registry, load_registry
 from convcore.network import build
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 from convcore_etm.nets import Full
 from tests.conftest import call
 from tests.plugins.etm_golden import (

@@ -20,7 +20,8 @@ from sklearn.feature_extraction.text import (
 
 from convcore.errors import SourceError
 from convcore.host import Registry, load_registry
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 from convcore_etm import CrossModal
 from convcore_etm.tfidf import TfIdf
 from convcore_etm.vectorizer import read_vectorizer

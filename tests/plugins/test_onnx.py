@@ -20,8 +20,9 @@ from convcore.errors import ConvcoreError, LayoutError, TargetError, UsageError,
 from convcore.host import load_registry
 from convcore.match import match_layout
 from convcore.model import Axis, Graph
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
 from convcore.read import read_checkpoint
+from convcore.request import Request
 from convcore.target import Choice, Workspace
 from convcore_onnx import planning
 from tests import small_layouts as small

@@ -14,8 +14,9 @@ import torch
 from convcore.host import load_registry
 from convcore.match import match_layout
 from convcore.network import build
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
 from convcore.read import read_checkpoint
+from convcore.request import Request
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 

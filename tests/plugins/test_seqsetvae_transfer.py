@@ -14,7 +14,8 @@ from torch import nn
 import convcore_seqsetvae
 from convcore.errors import SourceError, TargetError, UsageError
 from convcore.host import load_registry
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 

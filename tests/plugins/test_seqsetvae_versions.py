@@ -13,8 +13,9 @@ from convcore.errors import ConvcoreError, LayoutError, TargetError, UsageError
 from convcore.host import load_registry
 from convcore.match import match_layout
 from convcore.model import LayoutMatch
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
 from convcore.read import read_checkpoint
+from convcore.request import Request
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 

@@ -15,7 +15,8 @@ from torch.nn.functional import gelu
 from convcore.host import Registry, load_registry
 from convcore.model import LayoutMatch
 from convcore.network import build
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 from convcore.samples import draw, sizes_for
 from convcore_umc import nets
 from tests.plugins.umc_golden import (

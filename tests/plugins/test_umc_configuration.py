@@ -12,7 +12,8 @@ import torch
 
 from convcore.errors import LayoutError, TargetError, UsageError
 from convcore.host import Registry, load_registry
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 from tests.plugins.umc_golden import (
     BERT,
     FILE,

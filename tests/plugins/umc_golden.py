@@ -10,7 +10,8 @@ import torch
 
 from convcore.host import Registry
 from convcore.model import LayoutMatch
-from convcore.pipeline import Request, recognise
+from convcore.pipeline import recognise
+from convcore.request import Request
 
 DATA = Path(__file__).parent.parent / "data/umc"
 NAME = "umc_umc_MELD-DA_bert-base-uncased_0"

@@ -7,7 +7,7 @@ from typing import Any
 
 from convcore.archive.faults import Malformed
 from convcore.archive.pickles.machine import Handler, Machine
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 
 def _empty_tuple(machine: Machine, pos: int) -> int:

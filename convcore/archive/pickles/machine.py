@@ -9,7 +9,7 @@ from typing import Any
 from convcore.archive.faults import Malformed
 from convcore.archive.pickles.reading import Reading
 from convcore.archive.source_file import SourceFile
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 WINDOW = 1 << 16
 _STRETCH = 2048

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import attrs
 
+from convcore.archive.dtypes import BY_NUMPY
 from convcore.archive.faults import Malformed
 from convcore.archive.lazy import LazyTensor, Storage, settle
 from convcore.archive.pickles.reading import Reading, Rebuild
 from convcore.archive.pickles.torch_kinds import UNFINISHED
 from convcore.archive.source_file import SourceFile
-from convcore.dtypes import BY_NUMPY
-from convcore.model import Opaque, TensorSpec
+from convcore.archive.values import Opaque, TensorSpec
 
 _NAMES = {
     "b1": "bool", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "u1": "uint8",

@@ -11,7 +11,7 @@ from convcore.archive.pickles.machine import Handler, Machine, Paused
 from convcore.archive.pickles.numpy_objects import NumpyType, build_array, build_type
 from convcore.archive.pickles.stack import line
 from convcore.archive.pickles.torch_tensors import build_tensor
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 
 def _global(machine: Machine, pos: int) -> int:

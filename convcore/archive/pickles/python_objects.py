@@ -8,7 +8,7 @@ from typing import Any
 
 from convcore.archive.faults import Malformed
 from convcore.archive.pickles.reading import Reading, Rebuild
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 
 def _pairs(reading: Reading, args: tuple[Any, ...]) -> Iterable[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from convcore.archive.budgets import Budgets
 from convcore.archive.faults import Malformed
 from convcore.archive.pickles.alarms import is_alarming
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 Rebuild = Callable[["Reading", tuple[Any, ...]], Any]
 

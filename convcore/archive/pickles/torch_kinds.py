@@ -16,7 +16,7 @@ from convcore.archive.pickles.reading import Reading, Rebuild
 from convcore.archive.pickles.torch_names import check_count, dtype_named, sizes_of
 from convcore.archive.pickles.values import TorchName
 from convcore.archive.source_file import SourceFile
-from convcore.model import Opaque, TensorSpec
+from convcore.archive.values import Opaque, TensorSpec
 
 UNFINISHED = "not completed by its pickle"
 _NOWHERE = Storage(SourceFile(Path("-"), held=b""), "", 0, 0, inline=b"")

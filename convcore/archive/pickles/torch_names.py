@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from convcore.archive.dtypes import BY_NAME, BY_STORAGE, DType
 from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import QUANTIZED
 from convcore.archive.pickles.reading import Reading, Rebuild
 from convcore.archive.pickles.values import TorchName
-from convcore.dtypes import BY_NAME, BY_STORAGE, DType
-from convcore.model import Opaque
+from convcore.archive.values import Opaque
 
 _BYTES = BY_NAME["uint8"]
 _SUBBYTE = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4", "float4_e2m1fn_x2", "bits8")

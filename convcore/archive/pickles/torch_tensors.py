@@ -9,13 +9,13 @@ from typing import Any
 
 import attrs
 
+from convcore.archive.dtypes import BY_STORAGE, DType
 from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import LazyTensor, TypedStorage, settle
 from convcore.archive.pickles.reading import Reading, Rebuild
 from convcore.archive.pickles.torch_kinds import UNFINISHED, is_tensor, unread
 from convcore.archive.pickles.torch_names import LARGEST, check_count, dtype_named, sizes_of
-from convcore.dtypes import BY_STORAGE, DType
-from convcore.model import TensorSpec
+from convcore.archive.values import TensorSpec
 
 
 def tensor_of(

@@ -12,7 +12,7 @@ from convcore.errors import UsageError
 
 Kind = Literal["layout", "source", "target"]
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_TEMPLATES = Path(__file__).with_name("templates") / "plugin"
+_TEMPLATES = Path(__file__).with_name("new_plugin_files")
 _PREFIX = "convcore-"
 
 

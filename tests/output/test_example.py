@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from convcore.example import literal, render
 from convcore.host import load_registry
 from convcore.model import Axis, Graph
-from convcore.pipeline import Request, convert
+from convcore.output.example import literal, render
+from convcore.pipeline import convert
+from convcore.request import Request
 from convcore.target import Output
 from tests import small_layouts as small
 

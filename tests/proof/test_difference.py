@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convcore.archive import open_archive
-from convcore.comparison import compare
+from convcore.proof.difference import compare
 
 COUNT = 700_001  # more than two pieces of a megabyte, and no multiple of one
 KINDS = {

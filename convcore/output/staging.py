@@ -18,9 +18,9 @@ from pathlib import Path
 
 import attrs
 
-from convcore.digests import flush
 from convcore.errors import TargetError, UsageError
 from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
+from convcore.output.digests import flush
 
 _RESERVE = 16 << 20
 _LOCK_SECONDS = 30.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.agreement import Tolerance, measure
 from convcore.network import run
+from convcore.proof.agreement import Tolerance, measure
 from convcore.samples import draw, sizes_for
 from convcore.target import Check
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import onnxruntime
     import torch
 
-    from convcore.agreement import Arrays
     from convcore.model import Graph
+    from convcore.proof.agreement import Arrays
 
 
 def compare(
@@ -35,12 +35,12 @@ def compare(
         module: The reference, as ``convcore.network.build`` makes it.
         path: The ONNX file, external data beside it.
         graph: What both compute.
-        atol: See ``convcore.agreement.Tolerance``.
+        atol: See ``convcore.proof.agreement.Tolerance``.
         rtol: Likewise.
         seed: Of the inputs.
 
     Returns:
-        A check named ``parity`` with the figures of ``convcore.agreement.measure`` and the
+        A check named ``parity`` with the figures of ``convcore.proof.agreement.measure`` and the
         tolerances that were given, so that the same can be asked again; one that failed with
         ``problems`` where onnxruntime cannot load or run the file at all.
     """

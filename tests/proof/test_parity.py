@@ -12,9 +12,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from convcore.agreement import Tolerance, measure
 from convcore.model import Axis, Graph
-from convcore.parity import compare
+from convcore.proof.agreement import Tolerance, measure
+from convcore.proof.parity import compare
 
 GRAPH = Graph("g", "part", (Axis("x", ("batch", 4)),), (Axis("y", ("batch", 3)),), lambda: NET)
 torch.manual_seed(7)

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from convcore.archive import LazyTensor
-from convcore.dtypes import BY_NAME
+from convcore.archive.dtypes import BY_NAME
 from convcore.weights import PIECE, copy, create
 
 _ROOT = "archive"

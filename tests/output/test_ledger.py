@@ -10,7 +10,8 @@ import torch
 
 from convcore.errors import TargetError
 from convcore.host import load_registry
-from convcore.pipeline import Request, convert
+from convcore.pipeline import convert
+from convcore.request import Request
 
 
 @pytest.fixture

@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from convcore.errors import UsageError
-from convcore.layout_draft import suggest as suggest
-from convcore.model import Axis, Component, Graph, Layout, LayoutMatch, Schema
-from convcore.names import legal_component, nearest
-from convcore.settings import Settler
-from convcore.toml_fields import (
+from convcore.layout_file.draft import suggest as suggest
+from convcore.layout_file.fields import (
     Faults,
     anything,
     file_name,
@@ -28,6 +25,9 @@ from convcore.toml_fields import (
     text,
     texts,
 )
+from convcore.model import Axis, Component, Graph, Layout, LayoutMatch, Schema
+from convcore.names import legal_component, nearest
+from convcore.settings import Settler
 
 if TYPE_CHECKING:
     import torch

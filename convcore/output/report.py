@@ -1,4 +1,4 @@
-"""What a run did: the noun that people, scripts and plugins are given."""
+"""What a run will do, and what it did: the nouns that people, scripts and plugins are given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,38 @@ from typing import Any
 
 import attrs
 
-from convcore.plan import Plan
-from convcore.target import Check
+from convcore.model import LayoutMatch
+from convcore.target import Check, Choice, Output, Target
+
+
+@attrs.frozen
+class Step:
+    """One target and the files it will write."""
+
+    target: Target
+    outputs: tuple[Output, ...]
+
+
+@attrs.frozen
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        match: The recognised checkpoint.
+        choice: What of it was asked for.
+        steps: One per target.
+        documents: JSON files to write beside: name to content.
+    """
+
+    match: LayoutMatch
+    choice: Choice
+    steps: tuple[Step, ...]
+    documents: Mapping[str, object] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes all planned files take, at most."""
+        return sum(output.nbytes for step in self.steps for output in step.outputs)
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convcore.errors import TargetError, UsageError
-from convcore.staging import staged
+from convcore.output.staging import staged
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -150,7 +150,7 @@ def test_a_disk_fault_while_writing_is_an_error_with_a_remedy(tmp_path: Path) ->
 
 def test_the_second_converter_waits_and_then_finds_the_output(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from convcore.staging import staged\n"
+        "import sys; from pathlib import Path; from convcore.output.staging import staged\n"
         "with staged(Path(sys.argv[1])) as s: pass\n"
     )
     output = tmp_path / "out"

@@ -12,11 +12,11 @@ from typing import Any
 
 import convcore
 from convcore.archive import as_plain
-from convcore.bounded_json import read_json
-from convcore.conformity import first_fault
+from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 from convcore.model import LayoutMatch
-from convcore.report import WrittenFile
+from convcore.output.conformity import first_fault
+from convcore.output.report import WrittenFile
 from convcore.target import Check
 
 NAME = "manifest.json"
@@ -160,7 +160,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) that every manifest conforms to."""
-    file = resources.files("convcore") / "schemas" / "manifest.schema.json"
+    file = resources.files("convcore.output") / "manifest.schema.json"
     content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return content
 

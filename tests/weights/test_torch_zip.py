@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from convcore import torchzip
 from convcore.archive import open_archive
+from convcore.weights import torch_zip
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
@@ -39,7 +39,7 @@ def rewritten(tree: object, folder: Path) -> object:
     source, copy = folder / "source.pt", folder / "copy.pt"
     copy.unlink(missing_ok=True)
     torch.save(tree, source)
-    torchzip.write(copy, open_archive(source).tree)
+    torch_zip.write(copy, open_archive(source).tree)
     return torch.load(copy, weights_only=True)
 
 
@@ -140,7 +140,7 @@ def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "copy.pt").write_bytes(b"precious")
 
     with pytest.raises(FileExistsError):
-        torchzip.write(tmp_path / "copy.pt", {"a": 1})
+        torch_zip.write(tmp_path / "copy.pt", {"a": 1})
 
     assert (tmp_path / "copy.pt").read_bytes() == b"precious"
 

@@ -15,7 +15,7 @@ import attrs
 import pluggy
 
 from convcore import hookspecs
-from convcore.guard import guarded
+from convcore.host.guard import guarded
 from convcore.interrupts import Interrupted
 from convcore.model import Layout, Source
 from convcore.names import nearest

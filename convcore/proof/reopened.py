@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from convcore import manifest
 from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.errors import SourceError
 from convcore.host import Registry
 from convcore.match import assemble, consider
 from convcore.model import Checkpoint, LayoutMatch, Setting
+from convcore.output import manifest
 
 
 def reopen(folder: Path, registry: Registry) -> LayoutMatch:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from convcore.bounded_json import read_json
+from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
 
 REFUSED = {

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore import manifest
 from convcore.archive import LazyTensor
 from convcore.host import Registry
+from convcore.output import manifest
+from convcore.proof.reopened import written
 from convcore.read import read_checkpoint
-from convcore.reopen import written
 from convcore.weights import bounded
 
 if TYPE_CHECKING:

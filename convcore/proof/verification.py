@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convcore import manifest
-from convcore.digests import sha256_of
 from convcore.host import Registry
-from convcore.reopen import reopen
+from convcore.output import manifest
+from convcore.output.digests import sha256_of
+from convcore.proof.reopened import reopen
 from convcore.target import Check
 
 
@@ -55,7 +55,8 @@ def _parity(folder: Path, content: Mapping[str, Any], registry: Registry) -> Ite
         if absent:
             # Without weight files there is no reference left to compute; the hash has spoken.
             continue
-        from convcore import network, parity
+        from convcore import network
+        from convcore.proof import parity
 
         path = graphs[graph.name]
         asked = recorded.get(path, {})

@@ -11,17 +11,17 @@ import attrs
 import pluggy
 
 from convcore import hookspecs
-from convcore.entries import API_VERSION as API_VERSION
-from convcore.entries import GROUP, KINDS, Thing, describe, load
-from convcore.entries import Plugin as Plugin
 from convcore.errors import PluginError, UsageError, warn
-from convcore.guard import guarded
+from convcore.host.entries import API_VERSION as API_VERSION
+from convcore.host.entries import GROUP, KINDS, Thing, describe, load
+from convcore.host.entries import Plugin as Plugin
+from convcore.host.guard import guarded
 from convcore.model import Layout, Source
 from convcore.names import nearest
 from convcore.target import Target
 
 if TYPE_CHECKING:
-    from convcore.report import Report
+    from convcore.output.report import Report
 
 LAYOUT_FILE = "--layout-file"
 

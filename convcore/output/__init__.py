@@ -1,0 +1,1 @@
+"""The folder a run leaves behind: staged, accounted for, described, reported."""

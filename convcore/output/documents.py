@@ -1,0 +1,52 @@
+"""What the engine writes beside the targets' files: JSON documents, sidecars, the example."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from convcore.output import manifest
+from convcore.output.report import Plan
+from convcore.request import Request
+from convcore.weights import PIECE, create
+
+
+def write_documents(request: Request, plan: Plan, folder: Path, kept: Sequence[str]) -> None:
+    """Write a plan's documents, copy the checkpoint's sidecars, and render the example.
+
+    Args:
+        request: Says whether there is to be an example.
+        plan: What is written.
+        folder: Where.
+        kept: Names of files that an earlier run wrote; the example knows them too.
+    """
+    for name, content in plan.documents.items():
+        write(folder / name, manifest.dumps(content))  # type: ignore[arg-type]  # JSON objects
+    for name, path in plan.match.sidecars.items():
+        if name not in plan.documents:
+            _copy(path, folder / name)
+    if request.example:
+        from convcore.output.example import render
+
+        planned = [output for step in plan.steps for output in step.outputs]
+        write(folder / "inference_example.py", render(plan.match, planned, kept).encode())
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet."""
+    with os.fdopen(create(path), "wb") as file:
+        file.write(data)
+
+
+def _copy(source: Path, destination: Path) -> None:
+    with source.open("rb") as file:
+        descriptor = create(destination)
+        with os.fdopen(descriptor, "wb") as copy:
+            shutil.copyfileobj(file, copy, PIECE)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with os.fdopen(create(path), "wb") as file:
+        file.write(data)

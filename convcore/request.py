@@ -1,0 +1,79 @@
+"""What is asked of a conversion: every option of the command, checked against the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from convcore.errors import UsageError
+from convcore.target import VerifyLevel
+
+
+@attrs.frozen
+class Request:
+    """Everything ``convcore convert`` takes; the defaults are the command's.
+
+    Attributes:
+        checkpoint: File or folder to read.
+        output: Folder to write.
+        targets: Names of targets.
+        layout: Take this layout.
+        source: Take this source.
+        components: Names to write; empty writes all.
+        splits: ``NAME=KEY_PREFIX`` pairs, for a checkpoint no layout knows.
+        discriminators: Whether components with the role training are written.
+        all_components: Whether training graphs go to ONNX too.
+        config: Layout and target options.
+        opset: ONNX operator set.
+        verify: How much is proved.
+        atol: Absolute parity tolerance.
+        rtol: Relative parity tolerance.
+        example: Whether ``inference_example.py`` is written.
+        key: Where in the file the state dict lies.
+        hash_source: Whether the manifest carries the input's SHA-256.
+        allow_opaque_calls: Read files that name code-running callables; nothing is run.
+        dry_run: Decide everything, write nothing.
+        overwrite: Replace an existing output as a whole.
+        add: Put further targets into an existing output of the same input.
+    """
+
+    checkpoint: Path
+    output: Path
+    targets: tuple[str, ...] = ("pth",)
+    layout: str | None = None
+    source: str | None = None
+    components: tuple[str, ...] = ()
+    splits: Mapping[str, str] = attrs.field(factory=dict)
+    discriminators: bool = True
+    all_components: bool = False
+    config: Mapping[str, str] = attrs.field(factory=dict)
+    opset: int | None = None
+    verify: VerifyLevel = "fast"
+    atol: float | None = None
+    rtol: float | None = None
+    example: bool = False
+    key: str | None = None
+    hash_source: bool = False
+    allow_opaque_calls: bool = False
+    dry_run: bool = False
+    overwrite: bool = False
+    add: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.overwrite and self.add:
+            raise UsageError("--overwrite and --add exclude each other", remedy="give one of them")
+        if self.components and self.splits:
+            raise UsageError(
+                "--component NAME and --component NAME=KEY_PREFIX exclude each other",
+                remedy="select components of a known layout, or split by prefixes",
+            )
+        if self.splits and self.layout:
+            raise UsageError(
+                "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"
+            )
+        for option, value in (("--atol", self.atol), ("--rtol", self.rtol)):
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"{option} {value} is no tolerance", remedy="give 0 or more")
