@@ -12,8 +12,7 @@ from convcore.archive import LazyTensor
 from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
-from convcore.weights import file_stem, groups, local_names, prove, supported
-from convcore.weights import torch_zip
+from convcore.weights import file_stem, groups, local_names, prove, supported, torch_zip
 
 # A record's headers and the pickle of one tensor, rounded up.
 _OVERHEAD = 600

@@ -125,8 +125,7 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
     """Write both files; every byte of the checkpoint is re-read and compared while written."""
     from convcore.archive import as_plain
     from convcore.output import manifest
-    from convcore.weights import create, groups
-    from convcore.weights import torch_zip
+    from convcore.weights import create, groups, torch_zip
 
     (output,) = outputs
     transfer: Transfer = output.plan
