@@ -12,7 +12,8 @@ import attrs
 from convcore.archive import LazyTensor, as_plain
 from convcore.errors import ConvcoreError, LayoutError, PluginError, warn
 from convcore.host import Registry
-from convcore.match import match_layout, prefixes
+from convcore.match import match_layout
+from convcore.match.mismatch import prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.output import manifest
 from convcore.read import read_checkpoint

@@ -27,6 +27,16 @@ def shared_prefix(keys: Iterable[str]) -> str:
     return first[: first.rfind(".", 0, length) + 1]
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 tensor``, ``1,024 tensors``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names, and an ellipsis where there are more."""
+    return f"{', '.join(names[:most])}{', …' if len(names) > most else ''}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 1) -> tuple[str, ...]:
     """Say which known names look like ``name``: ``('nearest known name: …',)`` or nothing."""
     import difflib

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convcore.errors import TargetError
-from convcore.names import shared_prefix
+from convcore.names import counted, shared_prefix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,8 @@ def _check(graph: Graph, module: torch.nn.Module, tensors: Mapping[str, LazyTens
     ]
     if seen:
         raise TargetError(
-            f"the network of {graph.name} cannot take these weights: {len(seen)} tensors differ",
+            f"the network of {graph.name} cannot take these weights: "
+            f"{counted(len(seen), 'difference')}",
             seen=seen,
             remedy="write the component as it is, with --to pth or --to safetensors",
         )

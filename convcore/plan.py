@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from convcore.errors import TargetError, UsageError
-from convcore.match import REMAINDER
+from convcore.match.candidates import REMAINDER
 from convcore.model import Component, Layout, LayoutMatch
 from convcore.names import assigner, collisions, legal_component, nearest
 from convcore.output.report import Plan, Step

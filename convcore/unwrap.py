@@ -8,7 +8,7 @@ from typing import Any
 from convcore.archive import LazyTensor, as_mapping, as_plain, as_state_dict
 from convcore.errors import SourceError, UsageError
 from convcore.model import Checkpoint, Input
-from convcore.names import nearest
+from convcore.names import counted, nearest
 
 # Names under which training scripts keep the model (met in public checkpoints).
 WRAPPERS = (
@@ -96,7 +96,7 @@ def choose(given: Input, tree: Mapping[Any, Any]) -> tuple[str, Mapping[str, Laz
         if likely:
             raise SourceError(
                 f"{given.path.name} holds {len(likely)} state dicts: {', '.join(likely)}",
-                seen=[f"{key}: {len(found[key])} tensors" for key in likely],
+                seen=[f"{key}: {counted(len(found[key]), 'tensor')}" for key in likely],
                 remedy=f"name one of them, for example --key {likely[0]}",
             )
     return None

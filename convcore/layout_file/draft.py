@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 
-from convcore.match import REMAINDER
+from convcore.match.candidates import REMAINDER
 from convcore.model import Checkpoint
+from convcore.names import counted
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]+")
 # Names that training code bases give to what is thrown away after training.
@@ -23,8 +24,9 @@ def suggest(checkpoint: Checkpoint) -> str:
     own where the checkpoint's cannot be file names.
     """
     groups = _groups(list(checkpoint.tensors))
+    held = counted(len(checkpoint.tensors), "tensor")
     lines = [
-        f"# Draft for {_quoted(checkpoint.path.name)}: {len(checkpoint.tensors)} tensors.",
+        f"# Draft for {_quoted(checkpoint.path.name)}: {held}.",
         "# Check names and roles, then: convcore convert CHECKPOINT --layout-file FILE.toml -o DIR",
         'name = "my-layout"',
         'summary = "what training code writes this"',
@@ -34,7 +36,11 @@ def suggest(checkpoint: Checkpoint) -> str:
     for name, patterns, keys in groups:
         tensors = [checkpoint.tensors[key] for key in keys]
         numbers = sum(math.prod(tensor.shape) for tensor in tensors)
-        lines += ["", f"# {len(keys)} tensors, {numbers:,} numbers", f"[components.{name}]"]
+        lines += [
+            "",
+            f"# {counted(len(keys), 'tensor')}, {counted(numbers, 'number')}",
+            f"[components.{name}]",
+        ]
         lines.append(f"keys = [{', '.join(map(_quoted, patterns))}]")
         if any(_TRAINING.search(pattern) for pattern in patterns) and len(groups) > 1:
             lines.append('role = "training"')

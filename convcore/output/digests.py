@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -13,22 +14,26 @@ from convcore.weights import PIECE
 
 
 class Digests:
-    """Hashes and flushes the files of a folder in a thread, from entering to leaving the context.
+    """Hashes and flushes the files of a folder, from entering to leaving the context.
 
-    Hashing, reading and flushing let other threads run, so this costs next to nothing beside a
-    comparison of the same files.
+    Each has a thread of its own: hashing and reading let other threads run, and flushing mostly
+    waits for the disk, so both cost next to nothing beside a comparison of the same files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._known: dict[Path, str] = {}
         self._faults: list[OSError] = []
         self._stop = threading.Event()
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
-        self._thread = threading.Thread(target=self._work, args=(paths,), daemon=True)
+        self._paths = sorted(path for path in folder.iterdir() if path.is_file())
+        self._threads = [
+            threading.Thread(target=self._each, args=(work,), daemon=True)
+            for work in (self._hash, flush)
+        ]
 
     def __enter__(self) -> Digests:
         with contextlib.suppress(RuntimeError):  # no further thread: each is hashed when asked for
-            self._thread.start()
+            for thread in self._threads:
+                thread.start()
         return self
 
     def __exit__(
@@ -39,8 +44,9 @@ class Digests:
     ) -> None:
         if error is not None:
             self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
         if error is None and self._faults:
             raise self._faults[0]
 
@@ -48,12 +54,14 @@ class Digests:
         """SHA-256 of a file in hexadecimal; computed now if it was not there at the start."""
         return self._known.get(path) or sha256_of(path) or ""
 
-    def _work(self, paths: list[Path]) -> None:
+    def _hash(self, path: Path) -> None:
+        self._known[path] = sha256_of(path) or ""
+
+    def _each(self, work: Callable[[Path], None]) -> None:
         try:
-            for path in paths:
+            for path in self._paths:
                 if not self._stop.is_set():
-                    self._known[path] = sha256_of(path) or ""
-                    flush(path)
+                    work(path)
         except OSError as error:
             self._faults.append(error)
 

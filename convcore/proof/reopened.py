@@ -11,7 +11,8 @@ import attrs
 from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.errors import SourceError
 from convcore.host import Registry
-from convcore.match import assemble, consider
+from convcore.match import assemble
+from convcore.match.candidates import consider
 from convcore.model import Checkpoint, LayoutMatch, Setting
 from convcore.output import manifest
 

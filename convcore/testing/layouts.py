@@ -11,7 +11,8 @@ import pytest
 
 from convcore import network
 from convcore.errors import ConvcoreError, LayoutError
-from convcore.match import REMAINDER, match_layout
+from convcore.match import match_layout
+from convcore.match.candidates import REMAINDER
 from convcore.model import Schema
 from convcore.samples import draw, dynamic_axes, sizes_for
 from convcore.testing.case import Case

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.errors import SourceError, VerificationError
 from convcore.model import LayoutMatch
-from convcore.names import shared_prefix
+from convcore.names import counted, few, shared_prefix
 from convcore.target import Check
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def supported(tensors: Mapping[str, LazyTensor]) -> None:
     ]
     if odd:
         raise SourceError(
-            f"{len(odd)} tensors are of a kind that is not supported: {', '.join(odd[:4])}",
+            f"{counted(len(odd), 'tensor')} of a kind that is not supported: {few(odd)}",
             seen=odd,
             remedy="take the other components with --component, or save these tensors dense",
         )

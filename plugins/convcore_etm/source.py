@@ -11,6 +11,7 @@ import attrs
 from convcore.archive import Archive, LazyTensor, walk_tensors
 from convcore.errors import LayoutError, SourceError, UsageError
 from convcore.model import Checkpoint, Input
+from convcore.names import counted
 from convcore.unwrap import beside, make_checkpoint, state_dict_of, state_dicts, unprefixed
 from convcore_etm.folder import (
     WHOLE,
@@ -169,7 +170,7 @@ def _say_what_else(
     repeated = matrices(given.path, chosen.prefix)
     if repeated:
         said.append(
-            f"{len(repeated)} files repeat matrices of the decoder and were not read: "
+            f"{counted(len(repeated), 'file')} named as a matrix of the decoder, not read: "
             f"{', '.join(str(path.relative_to(given.path)) for path in repeated)}"
         )
     return attrs.evolve(checkpoint, evidence=tuple(said))

@@ -9,6 +9,7 @@ import attrs
 
 from convcore.errors import LayoutError, TargetError, UsageError
 from convcore.model import Graph, LayoutMatch
+from convcore.names import counted, few
 from convcore.network import placed
 from convcore.target import Choice, Output
 
@@ -107,8 +108,8 @@ def _refuse_extra(match: LayoutMatch, graphs: Sequence[Graph]) -> None:
     extra = [name for name in match.extra if name in used and name not in match.dropped]
     if extra:
         raise TargetError(
-            f"{len(extra)} tensors belong to no network of {match.layout.name}: "
-            f"{', '.join(extra[:4])}{', …' if len(extra) > 4 else ''}",
+            f"{counted(len(extra), 'tensor')} outside the networks of {match.layout.name}: "
+            f"{few(extra)}",
             seen=extra,
             remedy="write the component as it is, with --to pth or --to safetensors",
         )

@@ -1,0 +1,185 @@
+"""Which layout explains a checkpoint, on what evidence, and what contradicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from convcore.archive import as_mapping
+from convcore.errors import LayoutError
+from convcore.host import Registry, conflict
+from convcore.match.candidates import REMAINDER, Candidate, candidates, consider
+from convcore.match.mismatch import incomplete, unexplained
+from convcore.model import Checkpoint, Component, Layout, LayoutMatch
+from convcore.names import assigner, counted, few
+from convcore.settings import Settler
+
+_SHOWN = 12
+
+
+def match_layout(
+    checkpoint: Checkpoint,
+    registry: Registry,
+    *,
+    name: str | None = None,
+    config: Mapping[str, str] | None = None,
+) -> LayoutMatch:
+    """Find the one layout that explains the checkpoint, and settle its configuration.
+
+    Args:
+        checkpoint: What a source read.
+        registry: The layouts to choose from.
+        name: ``--layout``: take this one, and no other.
+        config: ``--config`` values by name.
+
+    Raises:
+        LayoutError: None explains it, several do equally well, keys are missing or misshapen, or
+            the configuration contradicts itself.
+        PluginError: Two plugins declare the layout, or its own code is at fault.
+        UsageError: ``name`` is unknown, or a ``config`` name is not one of the layout's options.
+    """
+    config = config or {}
+    if name is not None:
+        candidate = consider(registry.find("layouts", name), checkpoint)
+    else:
+        candidate = _choose(checkpoint, registry)
+    if not candidate.complete:
+        raise incomplete(candidate, checkpoint)
+    return configure(assemble(candidate, checkpoint), config)
+
+
+def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
+    held = candidates(checkpoint, registry)
+    complete = [candidate for candidate in held if candidate.complete and candidate.near]
+    if complete:
+        # To take more of the same tensors is to explain more; of two models that lie side by side
+        # in one file, neither explains the other.
+        claims = [candidate.claimed for candidate in complete]
+        best = [
+            candidate
+            for candidate, claim in zip(complete, claims, strict=True)
+            if not any(claim < other for other in claims)
+        ]
+        # Every key and shape held against a schema is more than prefixes that happen to fit.
+        best = [candidate for candidate in best if candidate.solution is not None] or best
+        for candidate in best:
+            _undisputed(candidate, registry)
+        if len(best) == 1:
+            return best[0]
+        names = [candidate.layout.name for candidate in best]
+        raise LayoutError(
+            f"{len(best)} layouts explain {checkpoint.path.name}, none better than another: "
+            f"{', '.join(names)}",
+            seen=[
+                f"{c.layout.name}: every required key is there, such as {min(c.claimed)}; "
+                f"{counted(c.unclaimed, 'tensor')} unclaimed"
+                for c in best
+            ],
+            remedy=f"name one of them, for example --layout {names[0]}",
+        )
+    near = [candidate for candidate in held if candidate.near]
+    if near:
+        _undisputed(near[0], registry)
+        return near[0]
+    raise LayoutError(
+        f"no known layout explains the keys of {checkpoint.path.name}, "
+        f"{counted(len(checkpoint.tensors), 'tensor')}",
+        seen=unexplained(checkpoint, held),
+        remedy="take it whole with --layout plain, or split it with --component NAME=KEY_PREFIX",
+    )
+
+
+def _undisputed(candidate: Candidate, registry: Registry) -> None:
+    """Refuse a layout whose name two plugins claim.
+
+    Raises:
+        PluginError: They do; both are named.
+    """
+    chosen = ("layouts", candidate.layout.name)
+    if chosen in registry.conflicts:
+        raise conflict(*chosen, registry.conflicts[chosen])
+
+
+def settle_split(layout: Layout, checkpoint: Checkpoint) -> LayoutMatch:
+    """Match a layout that the user spelled out on the command line.
+
+    Tensors of an unsupported kind in what is left over do not keep the named parts from being
+    written: the ledger drops them with their kind.
+    """
+    match = assemble(consider(layout, checkpoint), checkpoint)
+    odd = {
+        name: f"{tensor.unsupported}: a kind of tensor that is not supported"
+        for name, tensor in match.states.get(REMAINDER, {}).items()
+        if tensor.unsupported
+    }
+    return attrs.evolve(match, dropped={**match.dropped, **odd})
+
+
+def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
+    """Turn a candidate into a match without settings: states, sizes, sidecars, evidence."""
+    layout, tensors = candidate.layout, checkpoint.tensors
+    components = layout.components
+    evidence = list(checkpoint.evidence)
+    if candidate.unclaimed:
+        keys = candidate.states[REMAINDER]
+        components = (*components, Component(REMAINDER, (), role="training", required=False))
+        evidence.append(
+            f"{REMAINDER} holds {counted(len(keys), 'tensor')} that no component of {layout.name} "
+            f"takes: {few(keys, _SHOWN)}"
+        )
+    layout = attrs.evolve(layout, components=components)
+    dropped = {}
+    for part in components:
+        refuse = assigner([(pattern, reason) for pattern, reason in part.drop.items()])
+        for key in candidate.states.get(part.name, ()):
+            reason = refuse(key)
+            if reason is not None:
+                dropped[key] = reason
+    solution = candidate.solution
+    claimed = set(candidate.states.get(REMAINDER, ()))
+    extra = tuple(k for k in solution.extra if k not in claimed) if solution else ()
+    if solution is not None:
+        known = len(tensors) - len(claimed) - len(extra)
+        evidence.append(f"all {known} keys and shapes of {layout.name} are there")
+    if extra:
+        evidence.append(
+            f"{counted(len(extra), 'key')} more than {layout.name} has: {few(extra, _SHOWN)}"
+        )
+    return LayoutMatch(
+        layout,
+        checkpoint,
+        {
+            part.name: {key: tensors[key] for key in candidate.states[part.name]}
+            for part in components
+            if part.name in candidate.states
+        },
+        solution.sizes if solution else {},
+        evidence=tuple(evidence),
+        sidecars={**find_sidecars(layout, checkpoint.path), **checkpoint.sidecars},
+        extra=extra,
+        dropped=dropped,
+    )
+
+
+def configure(match: LayoutMatch, config: Mapping[str, str]) -> LayoutMatch:
+    """Let the layout settle its settings from sizes, hyper-parameters, sidecars and options."""
+    if match.layout.configure is None:
+        return match
+    settler = Settler(as_mapping(match.checkpoint.hyper_parameters) or {}, config)
+    match.layout.configure(match, settler)
+    evidence = (*match.evidence, *settler.evidence)
+    return attrs.evolve(match, settings=settler.settings, evidence=evidence)
+
+
+def find_sidecars(layout: Layout, path: Path) -> dict[str, Path]:
+    """Find the layout's sidecars in the checkpoint's folder, or one folder up."""
+    home = path if path.is_dir() else path.parent
+    found = {}
+    for name in layout.sidecars:
+        for folder in (home, home.parent):
+            if (folder / name).is_file():
+                found[name] = folder / name
+                break
+    return found
