@@ -25,6 +25,8 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples/cyclegan"
 COMPONENT = "generator_AB"
 PREFIX = f"{COMPONENT}."
 
+# The warm-up leaves the byte code that an installation has.
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _TORCH = """
 import sys, torch
 loaded = torch.load(sys.argv[1], map_location="cpu", weights_only=True{mmap})
@@ -114,6 +116,7 @@ def measure(command: list[str], out: Path) -> tuple[float, float]:
         [word.replace("{out}", out.name) for word in command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env=_ENVIRONMENT,
     )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -55,6 +56,23 @@ def convcore() -> Callable[..., Ran]:
 def example() -> Path:
     """A checkpoint that a real Lightning Trainer wrote (examples/cyclegan/train.py)."""
     return EXAMPLE
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """Signals mean what they do at a prompt, even where the tests run under nohup or as a job.
+
+    A process started with a signal ignored hands that on to its children, and convcore respects it.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            interrupt = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

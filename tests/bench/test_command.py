@@ -142,6 +142,7 @@ def test_a_compiler_that_is_missing_fails_one_row_and_not_the_others(folder: Pat
     assert "compiler" in compiled["reason"].lower()
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_an_interrupt_leaves_what_was_finished(folder: Path, tmp_path: Path) -> None:
     saved = tmp_path / "b.json"
     command = [sys.executable, "-m", "convcore", "bench", folder, "--backend", "torch",

@@ -12,6 +12,8 @@ import pytest
 
 from convcore.interrupts import Interrupted, interruptible, raise_if_asked, uninterrupted
 
+pytestmark = pytest.mark.usefixtures("heeded_signals")
+
 # Each does the work of a run that holds a private folder when the signal comes.
 STUBBORN = {
     "an exception that a destructor drops": """

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.usefixtures("heeded_signals")
+
 MEGABYTES = 48
 
 
