@@ -203,7 +203,7 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _run(run: Path, folder: Path, registry: Registry) -> dict[str, Any]:
-    from convcore.output.digests import sha256_of
+    from convcore.weights.files import sha256_of
 
     row: dict[str, Any] = {"path": str(run.relative_to(folder))}
     try:

@@ -13,7 +13,7 @@ from convcore.host import Registry
 from convcore.match import match_layout, settle_split
 from convcore.model import LayoutMatch
 from convcore.output import ledger, manifest
-from convcore.output.digests import Digests, sha256_of
+from convcore.output.digests import Digests
 from convcore.output.documents import write, write_documents
 from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
@@ -22,6 +22,7 @@ from convcore.plan import check_config, choose_components, make_plan, split_layo
 from convcore.read import read_checkpoint
 from convcore.request import Request
 from convcore.target import Check, Choice, Output, Workspace
+from convcore.weights.files import sha256_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -111,11 +112,12 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     write_documents(request, plan, staging.folder, [file.path for file in kept.files])
     _undamaged(match, choice)
     _unchanged(match)
+    source = match.checkpoint.path
     files = _written(staging.folder, outputs, kept, digests)
     content = manifest.build(
         match,
-        nbytes=size_of(match.checkpoint.path),
-        sha256=sha256_of(match.checkpoint.path) if request.hash_source else None,
+        nbytes=size_of(source),
+        sha256=sha256_of(source) if request.hash_source and source.is_file() else None,
         files=files,
         ledger=rows,
         checks=checks,

@@ -1,16 +1,15 @@
-"""SHA-256 of files: of one, or of a folder's while the main thread compares them."""
+"""SHA-256 of a folder's files, which go to the disk meanwhile, beside their comparison."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from convcore.weights import PIECE
+from convcore.weights.files import sha256_of
 
 
 class Digests:
@@ -21,7 +20,7 @@ class Digests:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._known: dict[Path, str] = {}
+        self._found: dict[Path, str] = {}
         self._faults: list[OSError] = []
         self._stop = threading.Event()
         self._paths = sorted(path for path in folder.iterdir() if path.is_file())
@@ -52,10 +51,10 @@ class Digests:
 
     def of(self, path: Path) -> str:
         """SHA-256 of a file in hexadecimal; computed now if it was not there at the start."""
-        return self._known.get(path) or sha256_of(path) or ""
+        return self._found.get(path) or sha256_of(path)
 
     def _hash(self, path: Path) -> None:
-        self._known[path] = sha256_of(path) or ""
+        self._found[path] = sha256_of(path)
 
     def _each(self, work: Callable[[Path], None]) -> None:
         try:
@@ -64,18 +63,6 @@ class Digests:
                     work(path)
         except OSError as error:
             self._faults.append(error)
-
-
-def sha256_of(path: Path) -> str | None:
-    """SHA-256 of a file in hexadecimal; None for a folder."""
-    if path.is_dir():
-        return None
-    digest = hashlib.sha256()
-    view = memoryview(bytearray(PIECE))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(view):
-            digest.update(view[:count])
-    return digest.hexdigest()
 
 
 def flush(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from convcore.output import manifest
 from convcore.output.report import Plan
 from convcore.request import Request
-from convcore.weights import PIECE, create
+from convcore.weights.files import PIECE, create
 
 
 def write_documents(request: Request, plan: Plan, folder: Path, kept: Sequence[str]) -> None:
@@ -41,10 +41,8 @@ def write(path: Path, data: bytes) -> None:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    with source.open("rb") as file:
-        descriptor = create(destination)
-        with os.fdopen(descriptor, "wb") as copy:
-            shutil.copyfileobj(file, copy, PIECE)
+    with source.open("rb") as file, os.fdopen(create(destination), "wb") as copy:
+        shutil.copyfileobj(file, copy, PIECE)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,11 +12,11 @@ import attrs
 
 from convcore.errors import SourceError, UsageError
 from convcore.output import manifest
-from convcore.output.digests import sha256_of
 from convcore.output.report import WrittenFile
 from convcore.output.staging import Staging, exists, resolve
 from convcore.request import Request
 from convcore.target import Check, Target
+from convcore.weights.files import sha256_of
 
 
 @attrs.frozen

@@ -8,9 +8,9 @@ from typing import Any
 
 from convcore.host import Registry
 from convcore.output import manifest
-from convcore.output.digests import sha256_of
 from convcore.proof.reopened import reopen
 from convcore.target import Check
+from convcore.weights.files import sha256_of
 
 
 def verify(folder: Path, registry: Registry) -> list[Check]:

@@ -82,8 +82,9 @@ def _tensor(value: Any) -> torch.Tensor:
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
-    dense = tensor.resolve_conj().resolve_neg().contiguous()
-    return dense.reshape(-1).view(torch.uint8)
+    flat = tensor.resolve_conj().resolve_neg().flatten()
+    # A copy: one element counts as contiguous whatever its stride, but cannot be viewed as bytes.
+    return flat.clone(memory_format=torch.contiguous_format).view(torch.uint8)
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:

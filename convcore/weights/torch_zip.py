@@ -7,7 +7,6 @@ ZIP and ZIP64, and CPython's Lib/pickletools.py for the opcodes.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import zlib
@@ -20,14 +19,13 @@ import attrs
 
 from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
-from convcore.weights import PIECE, copy, create
+from convcore.weights.files import PIECE, append, copy, create
 
 _ROOT = "archive"
 _ALIGNMENT = 64
 _MAX32 = 0xFFFFFFFF
 _MAX16 = 0xFFFF
 _PADDING_FIELD = 0x4246  # the field torch pads with
-_CRC_FIELD = 14  # where a local header keeps the CRC-32
 
 
 def write(path: Path, tree: Any) -> None:
@@ -152,30 +150,26 @@ class _Zip:
 
     def __init__(self, descriptor: int) -> None:
         self._file = descriptor
+        self._size = 0
         self._records: list[_Record] = []
 
     def record(self, name: str, data: bytes) -> None:
         self._begin(name, len(data), zlib.crc32(data))
-        _write(self._file, data)
+        self._append(data)
 
     def tensor(self, name: str, tensor: LazyTensor) -> None:
         # Where the source's CRC-32 covers just these bytes, it need not be computed again.
         known = tensor.storage.crc if tensor.covers_storage else None
-        start = self._begin(name, tensor.nbytes, known or 0)
-        copy(tensor, self._file)
-        if known is None:
-            record = self._records[-1]
-            crc = _crc(self._file, start, tensor.nbytes)
-            self._records[-1] = attrs.evolve(record, crc=crc)
-            os.pwrite(self._file, struct.pack("<I", crc), record.offset + _CRC_FIELD)
+        self._begin(name, tensor.nbytes, _crc(tensor) if known is None else known)
+        self._size += copy(tensor, self._file)
 
     def close(self) -> None:
-        start = os.lseek(self._file, 0, os.SEEK_CUR)
+        start = self._size
         directory = b"".join(_central(record) for record in self._records)
-        _write(self._file, directory + _end(len(self._records), len(directory), start))
+        self._append(directory + _end(len(self._records), len(directory), start))
 
-    def _begin(self, name: str, size: int, crc: int) -> int:
-        offset = os.lseek(self._file, 0, os.SEEK_CUR)
+    def _begin(self, name: str, size: int, crc: int) -> None:
+        offset = self._size
         record = _Record(f"{_ROOT}/{name}".encode(), offset, size, crc)
         wide = struct.pack("<HHQQ", 1, 16, size, size) if size >= _MAX32 else b""
         start = offset + 30 + len(record.name) + len(wide) + 4
@@ -185,19 +179,18 @@ class _Zip:
         version = 45 if wide else 20
         names = (len(record.name), len(extra))
         header = struct.pack("<4s5H3I2H", b"PK\3\4", version, 0, 0, 0, 0, crc, shown, shown, *names)
-        _write(self._file, header + record.name + extra)
+        self._append(header + record.name + extra)
         self._records.append(record)
-        return start + padding
+
+    def _append(self, data: bytes) -> None:
+        append(data, self._file)
+        self._size += len(data)
 
 
-def _crc(descriptor: int, position: int, length: int) -> int:
-    crc, end = 0, position + length
-    while position < end:
-        piece = os.pread(descriptor, min(PIECE, end - position), position)
-        if not piece:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+def _crc(tensor: LazyTensor) -> int:
+    crc = 0
+    for piece in tensor.chunks(PIECE):
         crc = zlib.crc32(piece, crc)
-        position += len(piece)
     return crc
 
 
@@ -220,9 +213,3 @@ def _end(count: int, size: int, start: int) -> bytes:
     short = min(count, _MAX16)
     tail = (short, short, min(size, _MAX32), min(start, _MAX32), 0)
     return wide + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *tail)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -13,6 +13,7 @@ from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 from convcore.weights import (
+    append,
     copy,
     create,
     file_stem,
@@ -72,9 +73,7 @@ def _write(output: Output, workspace: Workspace) -> None:
     header, order = _header(output.plan)
     descriptor = create(workspace.folder / output.path)
     try:
-        view = memoryview(header)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        append(header, descriptor)
         for name in order:
             copy(output.plan[name], descriptor)
     finally:

@@ -26,8 +26,8 @@ def bits(tensor: torch.Tensor) -> bytes:
     return (
         tensor.resolve_conj()
         .resolve_neg()
-        .contiguous()
-        .reshape(-1)
+        .flatten()
+        .clone(memory_format=torch.contiguous_format)  # one element may keep an odd stride
         .view(torch.uint8)
         .numpy()
         .tobytes()
