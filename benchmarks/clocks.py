@@ -1,10 +1,11 @@
-"""The clock that others use: one contender timed by torch.utils.benchmark, or by a bare loop.
+"""Our clock and the clock that others use, in turn, in one process, over one contender.
 
-    python benchmarks/clocks.py FOLDER GRAPH torch|onnxruntime THREADS SIZES
+    python benchmarks/clocks.py FOLDER GRAPH torch|onnxruntime THREADS ROUNDS
 
-FOLDER is an output of ``convcore convert --to pth --to onnx``, SIZES a JSON object of axis sizes.
-Prints the median latency in milliseconds. Nothing of convcore.bench is used: this is what its
-medians are held against by ``benchmarks/latency.py --check-clocks``.
+FOLDER is an output of ``convcore convert --to pth --to onnx``. Prints the median of each round's
+median latency in milliseconds at batch 1, ours and theirs: ``{"ours": …, "theirs": …}``. Theirs is
+torch.utils.benchmark, or a bare loop over a session of onnxruntime; nothing of convcore.bench is
+in it. Taking turns keeps the machine's moods out of the comparison.
 """
 
 from __future__ import annotations
@@ -12,35 +13,68 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-SECONDS = 1.0
+from convcore.bench import backends
+from convcore.bench.job import Job
+from convcore.bench.record import Backend
+from convcore.bench.sampling import Method, sample, warm_up
+from convcore.host import load_registry
+from convcore.network import build
+from convcore.proof.reopened import reopen
+from convcore.samples import draw, dynamic_axes
+
+SECONDS = 0.5
 WARM_UP = 200
+OTHER_SIZE = 32  # of dynamic axes, as convcore bench takes it
+
+Arrays = Mapping[str, Any]
+Clock = Callable[[], float]
 
 
 def main() -> None:
     """Time what the arguments name."""
-    folder, name, backend, threads, sizes = sys.argv[1:]
-    from convcore.host import load_registry
-    from convcore.proof.reopened import reopen
-    from convcore.samples import draw
-
+    folder, name, backend, threads, rounds = sys.argv[1:]
     match = reopen(Path(folder), load_registry())
     graph = next(graph for graph in match.layout.graphs(match) if graph.name == name)
-    arrays = draw(graph, json.loads(sizes), seed=0)
-    if backend == "torch":
-        from convcore.network import build
+    sizes = {axis: 1 if axis == "batch" else OTHER_SIZE for axis in dynamic_axes(graph)}
+    arrays = draw(graph, sizes, seed=0)
+    onnx = str(Path(folder, f"{name}.onnx"))
+    with tempfile.TemporaryDirectory() as scratch:
+        job = Job(folder, name, _backend(backend), "cpu", int(threads), (), Method(), scratch, onnx)
+        ours = our_clock(job, arrays)
+        if backend == "torch":
+            inputs = [arrays[axis.name] for axis in graph.inputs]
+            theirs = torch_clock(build(graph, match), inputs, int(threads))
+        else:
+            theirs = onnxruntime_clock(onnx, arrays, int(threads))
+        found = [(ours(), theirs()) for _ in range(int(rounds))]
+    medians = [statistics.median(each) for each in zip(*found, strict=True)]
+    print(json.dumps(dict(zip(("ours", "theirs"), medians, strict=True))))
 
-        print(
-            torch_median(build(graph, match), [arrays[a.name] for a in graph.inputs], int(threads))
-        )
-    else:
-        print(onnxruntime_median(Path(folder, f"{name}.onnx"), arrays, int(threads)))
+
+def our_clock(job: Job, arrays: Arrays) -> Clock:
+    """What ``convcore bench`` does in its process: p50 in milliseconds."""
+    contender = backends.load(job)
+    bound = contender.bind(arrays)
+    with contender.context():
+        bound.step()
+    contender.providers()  # stops the profiler
+
+    def p50() -> float:
+        with contender.context():
+            warm_up(lambda: contender.clock.time(bound.step), job.method)
+            samples = sample(lambda: contender.clock.time(bound.step), job.method).samples_ns
+        return statistics.median(samples) / 1e6
+
+    return p50
 
 
-def torch_median(module: Any, arrays: list[Any], threads: int) -> float:
+def torch_clock(module: Any, arrays: list[Any], threads: int) -> Clock:
     """Median by torch.utils.benchmark, in milliseconds."""
     import torch
     from torch.utils.benchmark import Timer
@@ -49,28 +83,39 @@ def torch_median(module: Any, arrays: list[Any], threads: int) -> float:
     timer = Timer(
         "module(*inputs)", globals={"module": module, "inputs": inputs}, num_threads=threads
     )
-    with torch.inference_mode():
-        for _ in range(WARM_UP):
-            module(*inputs)
-        return timer.blocked_autorange(min_run_time=SECONDS).median * 1e3
+
+    def median() -> float:
+        with torch.inference_mode():
+            timer.timeit(WARM_UP)
+            return timer.blocked_autorange(min_run_time=SECONDS).median * 1e3
+
+    return median
 
 
-def onnxruntime_median(path: Path, arrays: dict[str, Any], threads: int) -> float:
+def onnxruntime_clock(path: str, arrays: Arrays, threads: int) -> Clock:
     """Median of a bare loop over a session, in milliseconds."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    for _ in range(WARM_UP):
-        session.run(None, arrays)
-    times = []
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end:
-        began = time.perf_counter()
-        session.run(None, arrays)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1e3
+
+    def median() -> float:
+        for _ in range(WARM_UP):
+            session.run(None, arrays)
+        times = []
+        end = time.perf_counter() + SECONDS
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            session.run(None, arrays)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times) * 1e3
+
+    return median
+
+
+def _backend(name: str) -> Backend:
+    return next(each for each in backends.BACKENDS if each == name)
 
 
 if __name__ == "__main__":

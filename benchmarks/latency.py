@@ -74,7 +74,7 @@ def main(
     chosen = tuple(name for name in BACKENDS if name in (backends or BACKENDS))
     plan = Plan(chosen, threads or (usable_cores(),), rounds, Method(max_seconds=max_time))
     if check_clocks:
-        found = clock_table(clocks(subjects, plan.threads[0], rounds))
+        found = clock_table(clocks(subjects, threads[0] if threads else 1, rounds))
         click.echo(found)
         if write_readme:
             put_into_readme("clocks", found)
@@ -140,9 +140,7 @@ def tables(benchmarks: Sequence[Benchmark]) -> str:
 def clocks(
     subjects: Iterable[tuple[Path, dict[str, str]]], threads: int, rounds: int
 ) -> Iterator[tuple[str, str, str, float, float]]:
-    """Yield (layout, graph, backend, our median, theirs) in milliseconds, at batch 1."""
-    backends: tuple[Backend, ...] = ("torch", "onnxruntime")
-    plan = Plan(backends, (threads,), rounds, Method())
+    """Yield (input, graph, backend, our median, theirs) in milliseconds, at batch 1."""
     with tempfile.TemporaryDirectory() as scratch:
         for number, (path, settings) in enumerate(subjects):
             folder = Path(scratch, str(number))
@@ -150,32 +148,24 @@ def clocks(
             words += [word for pair in settings.items() for word in ("--config", "=".join(pair))]
             convert = [sys.executable, "-m", "convcore", *map(str, words)]
             subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
-            request = Request(str(folder), "", backends, ("cpu",), {"batch": (1,)})
-            found = bench(request, plan, progress=say)
-            for row in found.rows:
-                if row.summary is not None:
-                    theirs = [_their_median(folder, row) for _ in range(rounds)]
-                    layout = str(found.subject["layout"])
-                    ours = row.summary.p50_ms
-                    yield layout, row.graph, row.backend, ours, statistics.median(theirs)
-
-
-def _their_median(folder: Path, row: Row) -> float:
-    words = [folder, row.graph, row.backend, row.threads, json.dumps(dict(row.sizes))]
-    say(f"{row.graph} · {row.backend} · by its own clock")
-    command = [sys.executable, str(HERE / "clocks.py"), *map(str, words)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            for graph in sorted(file.stem for file in folder.glob("*.onnx")):
+                for backend in ("torch", "onnxruntime"):
+                    say(f"{path.name} · {graph} · {backend}")
+                    job = map(str, (HERE / "clocks.py", folder, graph, backend, threads, rounds))
+                    done = subprocess.run([sys.executable, *job], check=True, capture_output=True)
+                    found = json.loads(done.stdout)
+                    yield path.name, graph, backend, found["ours"], found["theirs"]
 
 
 def clock_table(found: Iterable[tuple[str, str, str, float, float]]) -> str:
     """The comparison as a table, with how many of it agree."""
     rows, apart = list[list[str | float]](), list[float]()
-    for layout, graph, backend, ours, theirs in found:
+    for source, graph, backend, ours, theirs in found:
         apart.append(abs(math.log(ours / theirs)))
         difference = f"{ours / theirs - 1:+.1%}"
-        rows.append([layout, graph, backend, figure(ours), figure(theirs), difference])
+        rows.append([source, graph, backend, figure(ours), figure(theirs), difference])
     within = sum(value <= math.log(1 + TOLERANCE) for value in apart)
-    headings = ("layout", "graph", "backend", "our p50 ms", "their median ms", "difference")
+    headings = ("input", "graph", "backend", "our p50 ms", "their median ms", "difference")
     worst = text(figure((math.exp(max(apart, default=0.0)) - 1) * 100))
     told = f"{within} of {len(rows)} within {TOLERANCE:.0%}; the widest apart differ by {worst} %."
     return f"{table(headings, rows)}\n\n{told}"
