@@ -2,10 +2,11 @@
 
     python benchmarks/clocks.py FOLDER GRAPH torch|onnxruntime THREADS ROUNDS
 
-FOLDER is an output of ``convcore convert --to pth --to onnx``. Prints the median of each round's
-median latency in milliseconds at batch 1, ours and theirs: ``{"ours": …, "theirs": …}``. Theirs is
-torch.utils.benchmark, or a bare loop over a session of onnxruntime; nothing of convcore.bench is
-in it. Taking turns keeps the machine's moods out of the comparison.
+FOLDER is an output of ``convcore convert --to pth --to onnx``. Prints latencies in milliseconds at
+batch 1, each the median of the rounds: ``{"p50": …, "mean": …, "theirs": …}``. Theirs is
+torch.utils.benchmark (the median of means of blocks of calls), or the median of a bare loop over a
+session of onnxruntime; nothing of convcore.bench is in it. Taking turns keeps the machine's moods
+out of the comparison.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ WARM_UP = 200
 OTHER_SIZE = 32  # of dynamic axes, as convcore bench takes it
 
 Arrays = Mapping[str, Any]
-Clock = Callable[[], float]
 
 
 def main() -> None:
@@ -52,30 +52,30 @@ def main() -> None:
             theirs = torch_clock(build(graph, match), inputs, int(threads))
         else:
             theirs = onnxruntime_clock(onnx, arrays, int(threads))
-        found = [(ours(), theirs()) for _ in range(int(rounds))]
+        found = [(*ours(), theirs()) for _ in range(int(rounds))]
     medians = [statistics.median(each) for each in zip(*found, strict=True)]
-    print(json.dumps(dict(zip(("ours", "theirs"), medians, strict=True))))
+    print(json.dumps(dict(zip(("p50", "mean", "theirs"), medians, strict=True))))
 
 
-def our_clock(job: Job, arrays: Arrays) -> Clock:
-    """What ``convcore bench`` does in its process: p50 in milliseconds."""
+def our_clock(job: Job, arrays: Arrays) -> Callable[[], tuple[float, float]]:
+    """What ``convcore bench`` does in its process: p50 and mean in milliseconds."""
     contender = backends.load(job)
     bound = contender.bind(arrays)
     with contender.context():
         bound.step()
     contender.providers()  # stops the profiler
 
-    def p50() -> float:
+    def median_and_mean() -> tuple[float, float]:
         with contender.context():
             warm_up(lambda: contender.clock.time(bound.step), job.method)
             samples = sample(lambda: contender.clock.time(bound.step), job.method).samples_ns
-        return statistics.median(samples) / 1e6
+        return statistics.median(samples) / 1e6, statistics.fmean(samples) / 1e6
 
-    return p50
+    return median_and_mean
 
 
-def torch_clock(module: Any, arrays: list[Any], threads: int) -> Clock:
-    """Median by torch.utils.benchmark, in milliseconds."""
+def torch_clock(module: Any, arrays: list[Any], threads: int) -> Callable[[], float]:
+    """Median of means of blocks by torch.utils.benchmark, in milliseconds."""
     import torch
     from torch.utils.benchmark import Timer
 
@@ -92,7 +92,7 @@ def torch_clock(module: Any, arrays: list[Any], threads: int) -> Clock:
     return median
 
 
-def onnxruntime_clock(path: str, arrays: Arrays, threads: int) -> Clock:
+def onnxruntime_clock(path: str, arrays: Arrays, threads: int) -> Callable[[], float]:
     """Median of a bare loop over a session, in milliseconds."""
     import onnxruntime
 

@@ -15,14 +15,14 @@ from convcore.model import LayoutMatch
 from convcore.output import ledger, manifest
 from convcore.output.digests import Digests
 from convcore.output.documents import write, write_documents
+from convcore.output.identity import digest_of, size_of
 from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
-from convcore.output.standing import Kept, destination, keep, size_of
+from convcore.output.standing import Kept, destination, keep
 from convcore.plan import check_config, choose_components, make_plan, split_layout
 from convcore.read import read_checkpoint
 from convcore.request import Request
 from convcore.target import Check, Choice, Output, Workspace
-from convcore.weights.files import sha256_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -117,7 +117,7 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     content = manifest.build(
         match,
         nbytes=size_of(source),
-        sha256=sha256_of(source) if request.hash_source and source.is_file() else None,
+        sha256=digest_of(source) if request.hash_source else None,
         files=files,
         ledger=rows,
         checks=checks,

@@ -12,6 +12,7 @@ import attrs
 
 from convcore.errors import SourceError, UsageError
 from convcore.output import manifest
+from convcore.output.identity import size_of
 from convcore.output.report import WrittenFile
 from convcore.output.staging import Staging, exists, resolve
 from convcore.request import Request
@@ -106,10 +107,3 @@ def keep(staging: Staging, targets: Sequence[Target]) -> Kept:
 
 def _figures(check: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in check.items() if k not in ("file", "check", "passed")}
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    if path.is_dir():
-        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
-    return path.stat().st_size

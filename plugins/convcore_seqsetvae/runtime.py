@@ -15,6 +15,8 @@ from convcore_seqsetvae import nets
 from convcore_seqsetvae.transfer import DOCUMENT
 
 _SHAPES = ("input_dim", "reduced_dim", "latent_dim", "levels", "m", "ff_dim", "transformer_layers")
+_HEADS = ("heads", "transformer_heads")
+_AGAIN = "convert the pretraining checkpoint again"
 
 
 class FinetuneModel(nets.Sequence):
@@ -66,7 +68,7 @@ def load_finetune(folder: Path | str) -> FinetuneModel:
 
     Raises:
         UsageError: The folder has no ``transfer.json``.
-        SourceError: The checkpoint is not the one that ``transfer.json`` describes.
+        SourceError: ``transfer.json`` is damaged, or the checkpoint is not the one it describes.
     """
     home = Path(folder)
     if not (home / DOCUMENT).is_file():
@@ -75,16 +77,24 @@ def load_finetune(folder: Path | str) -> FinetuneModel:
             remedy="make it with convcore convert --to seqsetvae-finetune",
         )
     document, configuration = read_json(home / DOCUMENT), read_json(home / "model_config.json")
-    path = home / Path(document["file"]).name
+    try:
+        path = home / Path(document["file"]).name
+        frozen, trained = set(document["freeze"]), set(document["train"])
+        classes = int(document["num_classes"])
+        configuration = {name: configuration[name] for name in (*_SHAPES, *_HEADS)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(
+            f"{home}: {DOCUMENT} and model_config.json do not describe a model: {error}",
+            remedy=_AGAIN,
+        ) from error
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    frozen = set(document["freeze"])
-    if set(state) != frozen | set(document["train"]):
+    if set(state) != frozen | trained:
         raise SourceError(
             f"{path} does not hold the tensors that {DOCUMENT} names",
-            seen=sorted(set(state) ^ (frozen | set(document["train"])))[:20],
-            remedy="convert the pretraining checkpoint again",
+            seen=sorted(set(state) ^ (frozen | trained))[:20],
+            remedy=_AGAIN,
         )
-    model = build(configuration, state, document["num_classes"])
+    model = build(configuration, state, classes)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return model
@@ -98,7 +108,7 @@ def build(
     Raises:
         UsageError: The numbers of attention heads are not known.
     """
-    missing = [name for name in ("heads", "transformer_heads") if configuration[name] is None]
+    missing = [name for name in _HEADS if configuration[name] is None]
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} are in no file, and the model cannot be computed without",

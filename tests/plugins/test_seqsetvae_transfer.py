@@ -258,3 +258,14 @@ def test_a_checkpoint_that_was_exchanged_is_refused(tmp_path) -> None:
         convcore_seqsetvae.load_finetune(folder)
 
     assert refused.value.seen == ("cls_head.0.bias",)
+
+
+@pytest.mark.parametrize("lost", ["file", "freeze", "train", "num_classes"])
+def test_a_damaged_description_is_refused(lost: str, tmp_path) -> None:
+    folder = transfer(tmp_path / "out")
+    document = json.loads((folder / "transfer.json").read_text())
+    del document[lost]
+    (folder / "transfer.json").write_text(json.dumps(document))
+
+    with pytest.raises(SourceError, match=lost):
+        convcore_seqsetvae.load_finetune(folder)

@@ -1,0 +1,27 @@
+"""What a manifest holds an input to: its size and, on request, its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from convcore.weights.files import sha256_of
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    return path.stat().st_size
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of the list ``sha256sum`` prints of its files.
+
+    The list is sorted by name: ``find . -type f -printf '%P\\n' | sort | xargs sha256sum``.
+    """
+    if not path.is_dir():
+        return sha256_of(path)
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    lines = "".join(f"{sha256_of(path / name)}  {name}\n" for name in names)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
