@@ -16,9 +16,9 @@ def size_of(path: Path) -> int:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of the list ``sha256sum`` prints of its files.
+    r"""SHA-256 of a file; of a folder, that of the list ``sha256sum`` prints of its files.
 
-    The list is sorted by name: ``find . -type f -printf '%P\\n' | sort | xargs sha256sum``.
+    The list is sorted by name: ``find . -type f -printf '%P\n' | sort | xargs sha256sum``.
     """
     if not path.is_dir():
         return sha256_of(path)
