@@ -14,14 +14,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
 import click
 
-from convcore.bench.columns import figure
+from convcore.bench.columns import figure, text
 from convcore.bench.engine import Plan, bench
 from convcore.bench.machine import usable_cores
 from convcore.bench.markdown import as_markdown, table
@@ -52,8 +51,7 @@ class Clocked:
     source: str
     graph: str
     backend: str
-    p50: float
-    mean: float
+    ours: float
     theirs: float
 
 
@@ -172,24 +170,17 @@ def clocks(
 
 def clock_table(found: Iterable[Clocked]) -> str:
     """The comparison as a table, with how many of it agree."""
-    rows, within, told = list[list[str | float]](), Counter[str](), Counter[str]()
+    rows, apart = list[list[str | float]](), list[float]()
     for one in found:
-        ratios = one.p50 / one.theirs, one.mean / one.theirs
-        rows.append(
-            [one.source, one.graph, one.backend]
-            + [figure(value) for value in (one.p50, one.mean, one.theirs)]
-            + [f"{ratio - 1:+.1%}" for ratio in ratios]
-        )
-        for name, ratio in zip(("p50", "mean"), ratios, strict=True):
-            told[one.backend] += name == "p50"
-            within[f"{one.backend} {name}"] += abs(math.log(ratio)) <= math.log(1 + TOLERANCE)
-    headings = ("input", "graph", "backend", "our p50 ms", "our mean", "theirs", "p50", "mean")
-    counts = [
-        f"{backend}: our p50 of {within[f'{backend} p50']} of {count} graphs within "
-        f"{TOLERANCE:.0%} of theirs, our mean of {within[f'{backend} mean']}."
-        for backend, count in told.items()
-    ]
-    return "\n\n".join([table(headings, rows), " ".join(counts)])
+        apart.append(abs(math.log(one.ours / one.theirs)))
+        difference = f"{one.ours / one.theirs - 1:+.1%}"
+        times = figure(one.ours), figure(one.theirs)
+        rows.append([one.source, one.graph, one.backend, *times, difference])
+    within = sum(value <= math.log(1 + TOLERANCE) for value in apart)
+    headings = ("input", "graph", "backend", "our p50 ms", "their median ms", "difference")
+    worst = text(figure((math.exp(max(apart, default=0.0)) - 1) * 100))
+    told = f"{within} of {len(rows)} within {TOLERANCE:.0%}; the widest apart differ by {worst} %."
+    return f"{table(headings, rows)}\n\n{told}"
 
 
 def put_into_readme(name: str, content: str) -> None:
