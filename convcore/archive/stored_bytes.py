@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
 from convcore.archive.lazy import CHUNK, LazyTensor, Storage
@@ -122,33 +123,27 @@ def copy(tensor: LazyTensor, fd: int) -> None:
         return
     begin = storage.position + tensor.offset * tensor.itemsize
     end = begin + tensor.nbytes
-    for kernel_copy in (_copy_range, _send):
-        begin = kernel_copy(storage, begin, end, fd)
+    for kernel_copy in (_by_range, _by_send):
+        begin = _copied(storage, begin, end, partial(kernel_copy, storage.file.fd, fd))
     while begin < end:
         part = storage.file.read(begin, min(CHUNK, end - begin))
         _write(fd, part)
         begin += len(part)
 
 
-def _copy_range(storage: Storage, begin: int, end: int, fd: int) -> int:
-    """Copy as far as ``copy_file_range`` works here; return the position reached."""
-    while begin < end:
-        try:
-            done = os.copy_file_range(storage.file.fd, fd, end - begin, begin)
-        except OSError as error:
-            if error.errno in _NOT_HERE:
-                return begin
-            raise
-        if not done:
-            raise storage.file.changed(begin)
-        begin += done
-    return begin
+def _by_range(source: int, fd: int, begin: int, count: int) -> int:
+    return os.copy_file_range(source, fd, count, begin)
 
 
-def _send(storage: Storage, begin: int, end: int, fd: int) -> int:
+def _by_send(source: int, fd: int, begin: int, count: int) -> int:
+    return os.sendfile(fd, source, begin, min(count, 1 << 30))
+
+
+def _copied(storage: Storage, begin: int, end: int, kernel_copy: Callable[[int, int], int]) -> int:
+    """Copy as far as a way of the kernel's works here; return the position reached."""
     while begin < end:
         try:
-            done = os.sendfile(fd, storage.file.fd, begin, min(end - begin, 1 << 30))
+            done = kernel_copy(begin, end - begin)
         except OSError as error:
             if error.errno in _NOT_HERE:
                 return begin
