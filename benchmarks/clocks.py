@@ -21,8 +21,8 @@ from typing import Any
 
 from convcore.bench import backends
 from convcore.bench.job import Job
-from convcore.bench.record import Backend
 from convcore.bench.sampling import Method, sample, warm_up
+from convcore.bench.sweep import sweep
 from convcore.host import load_registry
 from convcore.network import build
 from convcore.proof.reopened import reopen
@@ -42,11 +42,11 @@ def main() -> None:
     folder, name, backend, threads, rounds = sys.argv[1:]
     match = reopen(Path(folder), load_registry())
     graph = next(graph for graph in match.layout.graphs(match) if graph.name == name)
-    sizes = {axis: 1 if axis == "batch" else OTHER_SIZE for axis in dynamic_axes(graph)}
+    (sizes,) = sweep(dynamic_axes(graph), {}, OTHER_SIZE)
     arrays = draw(graph, sizes, seed=0)
     onnx = str(Path(folder, f"{name}.onnx"))
     with tempfile.TemporaryDirectory() as scratch:
-        job = Job(folder, name, _backend(backend), "cpu", int(threads), (), METHOD, scratch, onnx)
+        job = Job(folder, name, backend, "cpu", int(threads), (), METHOD, scratch, onnx)
         ours = our_clock(job, arrays)
         if backend == "torch":
             inputs = [arrays[axis.name] for axis in graph.inputs]
@@ -66,11 +66,13 @@ def our_clock(job: Job, arrays: Arrays) -> Clock:
         bound.step()
     contender.providers()  # stops the profiler
 
+    def call() -> int:
+        return contender.clock.time(bound.step)
+
     def p50() -> float:
         with contender.context():
-            warm_up(lambda: contender.clock.time(bound.step), job.method)
-            samples = sample(lambda: contender.clock.time(bound.step), job.method).samples_ns
-        return statistics.median(samples) / 1e6
+            warm_up(call, job.method)
+            return statistics.median(sample(call, job.method).samples_ns) / 1e6
 
     return p50
 
@@ -117,10 +119,6 @@ def onnxruntime_clock(path: str, arrays: Arrays, threads: int) -> Clock:
         return statistics.median(times) * 1e3
 
     return median
-
-
-def _backend(name: str) -> Backend:
-    return next(each for each in backends.BACKENDS if each == name)
 
 
 if __name__ == "__main__":

@@ -83,14 +83,14 @@ def main(
     """Time PATHS (outputs of convcore convert, or checkpoints), or all examples."""
     given = dict(text.split("=", 1) for text in config)
     subjects = [(path, given) for path in paths] or list(examples())
-    chosen = tuple(name for name in BACKENDS if name in (backends or BACKENDS))
-    plan = Plan(chosen, threads or (usable_cores(),), rounds, Method(max_seconds=max_time))
     if check_clocks:
         found = clock_table(clocks(subjects, threads[0] if threads else 1, rounds))
         click.echo(found)
         if write_readme:
             put_into_readme("clocks", found)
         return
+    chosen = tuple(name for name in BACKENDS if name in (backends or BACKENDS))
+    plan = Plan(chosen, threads or (usable_cores(),), rounds, Method(max_seconds=max_time))
     benchmarks = []
     sizes = {"batch": tuple(sorted(set(batches)))}
     for path, settings in subjects:

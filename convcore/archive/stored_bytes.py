@@ -119,7 +119,7 @@ def copy(tensor: LazyTensor, fd: int) -> None:
     storage = tensor.storage
     if not tensor.plain or storage.inline is not None or storage.packed or storage.file.fd < 0:
         for part in tensor.chunks():
-            _write(fd, part)
+            append(part, fd)
         return
     begin = storage.position + tensor.offset * tensor.itemsize
     end = begin + tensor.nbytes
@@ -127,7 +127,7 @@ def copy(tensor: LazyTensor, fd: int) -> None:
         begin = _copied(storage, begin, end, partial(kernel_copy, storage.file.fd, fd))
     while begin < end:
         part = storage.file.read(begin, min(CHUNK, end - begin))
-        _write(fd, part)
+        append(part, fd)
         begin += len(part)
 
 
@@ -154,7 +154,8 @@ def _copied(storage: Storage, begin: int, end: int, kernel_copy: Callable[[int, 
     return begin
 
 
-def _write(fd: int, part: bytes | memoryview) -> None:
-    view = memoryview(part)
+def append(data: bytes | memoryview, descriptor: int) -> None:
+    """Append bytes to a file, all of them."""
+    view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        view = view[os.write(descriptor, view) :]

@@ -11,12 +11,10 @@ from convcore.archive import as_mapping
 from convcore.errors import LayoutError
 from convcore.host import Registry, conflict
 from convcore.match.candidates import REMAINDER, Candidate, candidates, consider
-from convcore.match.mismatch import incomplete, unexplained
+from convcore.match.mismatch import SHOWN, incomplete, unexplained
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
 from convcore.names import assigner, counted, few
 from convcore.settings import Settler
-
-_SHOWN = 12
 
 
 def match_layout(
@@ -127,7 +125,7 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
         components = (*components, Component(REMAINDER, (), role="training", required=False))
         evidence.append(
             f"{REMAINDER} holds {counted(len(keys), 'tensor')} that no component of {layout.name} "
-            f"takes: {few(keys, _SHOWN)}"
+            f"takes: {few(keys, SHOWN)}"
         )
     layout = attrs.evolve(layout, components=components)
     dropped = {}
@@ -145,7 +143,7 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
         evidence.append(f"all {known} keys and shapes of {layout.name} are there")
     if extra:
         evidence.append(
-            f"{counted(len(extra), 'key')} more than {layout.name} has: {few(extra, _SHOWN)}"
+            f"{counted(len(extra), 'key')} more than {layout.name} has: {few(extra, SHOWN)}"
         )
     return LayoutMatch(
         layout,

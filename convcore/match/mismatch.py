@@ -13,14 +13,15 @@ from convcore.match.candidates import Candidate, consider
 from convcore.model import Checkpoint, Layout
 from convcore.names import counted, few, nearest, shared_prefix
 
-_SHOWN = 12
+# Keys and prefixes that are told of many.
+SHOWN = 12
 # How many dotted parts of a foreign prefix are looked below.
 _DEEPEST = 4
 
 
 def unexplained(checkpoint: Checkpoint, held: Sequence[Candidate]) -> list[str]:
     """Say what the keys look like and which layouts come nearest."""
-    seen = [f"top-level prefixes: {', '.join(sorted(prefixes(checkpoint.tensors))[:_SHOWN])}"]
+    seen = [f"top-level prefixes: {', '.join(sorted(prefixes(checkpoint.tensors))[:SHOWN])}"]
     seen += _under_a_prefix(checkpoint, [candidate.layout for candidate in held])
     for candidate in sorted(held, key=lambda c: (-c.coverage, len(c.absent)))[:3]:
         lacks = f"no tensor of {', '.join(candidate.absent)}" if candidate.absent else ""

@@ -32,13 +32,6 @@ def copy(tensor: LazyTensor, descriptor: int) -> int:
     return written
 
 
-def append(data: bytes, descriptor: int) -> None:
-    """Append bytes to a file, all of them."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
