@@ -191,17 +191,6 @@ class LazyTensor:
 
         return chunks(self.readable(), size, check=check)
 
-    def copy_to(self, fd: int) -> None:
-        """Append what ``chunks`` yields at a descriptor's position, in the kernel if possible.
-
-        Raises:
-            SourceError: As for ``chunks``.
-            OSError: The descriptor cannot take the bytes.
-        """
-        from convcore.archive.stored_bytes import copy
-
-        copy(self.readable(), fd)
-
     def verify_record(self) -> None:
         """Compare the CRC-32 of the whole storage, once; see ``Storage.verify``."""
         self.readable().storage.verify()

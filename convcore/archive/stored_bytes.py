@@ -1,26 +1,12 @@
-"""Reading and copying the bytes behind lazy tensors, with memory bounded by the chunk."""
+"""Reading the bytes behind lazy tensors, with memory bounded by the chunk."""
 
 from __future__ import annotations
 
-import errno
-import os
 import zlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
 from convcore.archive.lazy import CHUNK, LazyTensor, Storage
-
-_NOT_HERE = {
-    errno.EXDEV,
-    errno.ENOSYS,
-    errno.EINVAL,
-    errno.EOPNOTSUPP,
-    errno.EBADF,
-    errno.EPERM,
-    errno.ETXTBSY,
-    errno.EACCES,
-}
 
 
 def read(storage: Storage, start: int, length: int) -> bytes:
@@ -112,50 +98,3 @@ def _converted(tensor: LazyTensor, part: bytes | memoryview) -> bytes:
     from convcore.archive.gather import converted
 
     return converted(tensor, part)
-
-
-def copy(tensor: LazyTensor, fd: int) -> None:
-    """Append a tensor's elements to an open file; see ``LazyTensor.copy_to``."""
-    storage = tensor.storage
-    if not tensor.plain or storage.inline is not None or storage.packed or storage.file.fd < 0:
-        for part in tensor.chunks():
-            append(part, fd)
-        return
-    begin = storage.position + tensor.offset * tensor.itemsize
-    end = begin + tensor.nbytes
-    for kernel_copy in (_by_range, _by_send):
-        begin = _copied(storage, begin, end, partial(kernel_copy, storage.file.fd, fd))
-    while begin < end:
-        part = storage.file.read(begin, min(CHUNK, end - begin))
-        append(part, fd)
-        begin += len(part)
-
-
-def _by_range(source: int, fd: int, begin: int, count: int) -> int:
-    return os.copy_file_range(source, fd, count, begin)
-
-
-def _by_send(source: int, fd: int, begin: int, count: int) -> int:
-    return os.sendfile(fd, source, begin, min(count, 1 << 30))
-
-
-def _copied(storage: Storage, begin: int, end: int, kernel_copy: Callable[[int, int], int]) -> int:
-    """Copy as far as a way of the kernel's works here; return the position reached."""
-    while begin < end:
-        try:
-            done = kernel_copy(begin, end - begin)
-        except OSError as error:
-            if error.errno in _NOT_HERE:
-                return begin
-            raise
-        if not done:
-            raise storage.file.changed(begin)
-        begin += done
-    return begin
-
-
-def append(data: bytes | memoryview, descriptor: int) -> None:
-    """Append bytes to a file, all of them."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

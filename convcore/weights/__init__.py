@@ -3,10 +3,9 @@
 What the author of a target needs; ``torch_zip`` writes what ``torch.load`` reads.
 """
 
-from convcore.archive.stored_bytes import append
 from convcore.weights.choice import bounded, file_stem, groups, local_names, supported
 from convcore.weights.comparing import prove, prove_arrays, prove_bytes
-from convcore.weights.files import copy, create
+from convcore.weights.files import append, copy, create
 
 __all__ = [
     "append",

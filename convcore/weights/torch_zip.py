@@ -19,8 +19,7 @@ import attrs
 
 from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
-from convcore.archive.stored_bytes import append
-from convcore.weights.files import PIECE, copy, create
+from convcore.weights.files import PIECE, append, copy, create
 
 _ROOT = "archive"
 _ALIGNMENT = 64

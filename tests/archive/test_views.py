@@ -163,33 +163,6 @@ def test_small_reading_windows_change_nothing(view: torch.Tensor, step: int) -> 
     assert found == bits(view)[2]
 
 
-@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
-def test_copying_to_a_descriptor_appends_the_elements(
-    view: torch.Tensor, save: Save, tmp_path: Path
-) -> None:
-    lazy = open_archive(save({"t": view})).tree["t"]
-    target = tmp_path / "copied"
-
-    with target.open("wb") as file:
-        file.write(b"before")
-        file.flush()
-        lazy.copy_to(file.fileno())
-        lazy.copy_to(file.fileno())
-
-    assert target.read_bytes() == b"before" + 2 * bits(view)[2]
-
-
-def test_copying_into_a_pipe_falls_back_to_what_pipes_can(save: Save) -> None:
-    lazy = open_archive(save({"t": GRID})).tree["t"]
-    reading, writing = os.pipe()
-
-    lazy.copy_to(writing)
-
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        assert pipe.read() == bits(GRID)[2]
-
-
 def test_aliases_share_an_identity_and_different_views_do_not(save: Save) -> None:
     flat = torch.arange(12.0)
     views = [
@@ -213,11 +186,6 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error_not_a_signal(save: Sav
     for lazy in tree.values():
         with pytest.raises(SourceError, match="changed while reading"):
             lazy.load()
-    with (
-        pytest.raises(SourceError, match="changed while reading"),
-        path.with_suffix(".x").open("wb") as out,
-    ):
-        tree["t"].copy_to(out.fileno())
     with pytest.raises(SourceError, match="changed while reading"):
         tree["t"].storage.file.check_unchanged()
 
