@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from convcore import legal
+from convcore.noun import Noun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +44,8 @@ def _parts(parts: Iterable[Component]) -> tuple[Component, ...]:
     return tuple(parts)
 
 
-@attrs.frozen
-class Input:
+@attrs.frozen(eq=False, repr=False)
+class Input(Noun):
     """What the user pointed at, as a source sees it.
 
     Attributes:
@@ -68,8 +69,8 @@ class Input:
         return open_archive(path, allow_opaque_calls=self.allow_opaque_calls)
 
 
-@attrs.frozen
-class Checkpoint:
+@attrs.frozen(eq=False, repr=False)
+class Checkpoint(Noun):
     """Named tensors, whatever the envelope was.
 
     Attributes:
@@ -104,8 +105,8 @@ class Checkpoint:
         return self.renamed.get(name, name)
 
 
-@attrs.frozen
-class Source:
+@attrs.frozen(eq=False, repr=False)
+class Source(Noun):
     """One way a training code base wraps its weights.
 
     Attributes:
@@ -129,8 +130,8 @@ class Source:
     )
 
 
-@attrs.frozen
-class Component:
+@attrs.frozen(eq=False, repr=False)
+class Component(Noun):
     """One network, or a group of loose parameters, of a layout.
 
     Attributes:
@@ -155,8 +156,8 @@ class Component:
     keep: str = ""
 
 
-@attrs.frozen
-class Schema:
+@attrs.frozen(eq=False, repr=False)
+class Schema(Noun):
     """Every key a configuration has, with symbolic sizes; see ``convcore.schema.solve``.
 
     Attributes:
@@ -168,16 +169,16 @@ class Schema:
     optional: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
 
-@attrs.frozen
-class Setting:
+@attrs.frozen(eq=False, repr=False)
+class Setting(Noun):
     """One configuration value and where it comes from."""
 
     value: Any
     origin: Origin
 
 
-@attrs.frozen
-class Axis:
+@attrs.frozen(eq=False, repr=False)
+class Axis(Noun):
     """One input or output of a graph; an axis given by name may vary at run time.
 
     Attributes:
@@ -196,8 +197,8 @@ class Axis:
     )
 
 
-@attrs.frozen
-class Affine:
+@attrs.frozen(eq=False, repr=False)
+class Affine(Noun):
     """Normalisation around a graph: ``y = f((x - mean_in) / std_in) * std_out + mean_out``.
 
     Each is one float per channel of the last axis.
@@ -209,8 +210,8 @@ class Affine:
     std_out: tuple[float, ...]
 
 
-@attrs.frozen
-class Graph:
+@attrs.frozen(eq=False, repr=False)
+class Graph(Noun):
     """One function to export and to time, computed by one or more components.
 
     Attributes:
@@ -247,8 +248,8 @@ class Graph:
     missing: tuple[str, ...] = ()
 
 
-@attrs.frozen
-class LayoutMatch:
+@attrs.frozen(eq=False, repr=False)
+class LayoutMatch(Noun):
     """A layout that explains a checkpoint.
 
     Attributes:
@@ -282,8 +283,8 @@ def _no_graphs(match: LayoutMatch) -> Iterable[Graph]:
     return ()
 
 
-@attrs.frozen
-class Layout:
+@attrs.frozen(eq=False, repr=False)
+class Layout(Noun):
     """What one training code base writes: its components, configuration and graphs.
 
     Attributes:

@@ -9,11 +9,12 @@ from pathlib import Path
 import attrs
 
 from convcore.errors import UsageError
+from convcore.noun import Noun
 from convcore.target import VerifyLevel
 
 
-@attrs.frozen
-class Request:
+@attrs.frozen(eq=False, repr=False)
+class Request(Noun):
     """Everything ``convcore convert`` takes; the defaults are the command's.
 
     Attributes:

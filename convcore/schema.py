@@ -10,10 +10,11 @@ import attrs
 from convcore.archive import TensorSpec
 from convcore.legal import SIZE
 from convcore.model import Schema, Shape
+from convcore.noun import Noun
 
 
-@attrs.frozen
-class Solution:
+@attrs.frozen(eq=False, repr=False)
+class Solution(Noun):
     """What a schema says of a set of tensors.
 
     Attributes:

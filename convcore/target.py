@@ -10,6 +10,7 @@ import attrs
 
 from convcore import legal
 from convcore.model import LayoutMatch
+from convcore.noun import Noun
 
 State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
 VerifyLevel = Literal["fast", "full", "none"]
@@ -19,8 +20,8 @@ def _packages(needs: str | Iterable[str]) -> tuple[str, ...]:
     return (needs,) if isinstance(needs, str) else tuple(needs)
 
 
-@attrs.frozen
-class Choice:
+@attrs.frozen(eq=False, repr=False)
+class Choice(Noun):
     """What of a match the user asked for.
 
     Attributes:
@@ -44,8 +45,8 @@ class Choice:
     rtol: float | None = None
 
 
-@attrs.frozen
-class Output:
+@attrs.frozen(eq=False, repr=False)
+class Output(Noun):
     """One file that a target will write, decided before anything is written.
 
     Attributes:
@@ -67,8 +68,8 @@ class Output:
     plan: Any = attrs.field(default=None, eq=False, repr=False)
 
 
-@attrs.frozen
-class LedgerEntry:
+@attrs.frozen(eq=False, repr=False)
+class LedgerEntry(Noun):
     """Where one tensor went, or where one written tensor comes from.
 
     Attributes:
@@ -90,8 +91,8 @@ class LedgerEntry:
     also: tuple[Mapping[str, str], ...] = ()
 
 
-@attrs.frozen
-class Check:
+@attrs.frozen(eq=False, repr=False)
+class Check(Noun):
     """One comparison that was made: of which file, by which means, with which figures."""
 
     file: str
@@ -100,8 +101,8 @@ class Check:
     figures: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class Workspace:
+@attrs.frozen(eq=False, repr=False)
+class Workspace(Noun):
     """The private folder in which a run is staged, and what it works on.
 
     Attributes:
@@ -121,8 +122,8 @@ class Workspace:
     outputs: Sequence[Output] = attrs.field(default=(), eq=False, repr=False)
 
 
-@attrs.frozen
-class Target:
+@attrs.frozen(eq=False, repr=False)
+class Target(Noun):
     """One kind of output.
 
     Attributes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from convcore.noun import Noun
+
 MIB = 1 << 20
 
 
-@attrs.frozen
-class Budgets:
+@attrs.frozen(eq=False, repr=False)
+class Budgets(Noun):
     """Limits of one file's reading; ``attrs.evolve`` makes another table.
 
     Attributes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from convcore.noun import Noun
 
-@attrs.frozen
-class DType:
+
+@attrs.frozen(eq=False, repr=False)
+class DType(Noun):
     """One element type.
 
     Attributes:

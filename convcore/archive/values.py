@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from convcore.noun import Noun
+
 
 @attrs.frozen
 class TensorSpec:
@@ -61,8 +63,8 @@ class Opaque:
         return items
 
 
-@attrs.frozen
-class Archive:
+@attrs.frozen(eq=False, repr=False)
+class Archive(Noun):
     """The object tree of one file; tensors in it are ``LazyTensor``, unknown classes ``Opaque``.
 
     Attributes:

@@ -12,6 +12,7 @@ import attrs
 from convcore.archive.budgets import Budgets
 from convcore.archive.faults import Malformed
 from convcore.archive.source_file import SourceFile
+from convcore.noun import Noun
 
 _END = Struct("<4s4H2LH")
 _END64_LOCATOR = Struct("<4sLQL")
@@ -23,8 +24,8 @@ ENCRYPTED = 0x1 | 0x40 | 0x2000
 TWO_TOOLS = "two programs would read it differently: save the checkpoint again with torch.save"
 
 
-@attrs.frozen
-class Entry:
+@attrs.frozen(eq=False, repr=False)
+class Entry(Noun):
     """One line of the directory."""
 
     name: bytes

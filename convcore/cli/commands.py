@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -181,6 +180,8 @@ def _explain(error: ConvcoreError, arguments: list[str]) -> int:
             and error.__cause__
             and {"-v", "--verbose"} & {*arguments}
         ):
+            import traceback
+
             # For the plugin's author: where in their code it happened.
             traceback.print_exception(error.__cause__)
         if "--json" in arguments:

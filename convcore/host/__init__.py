@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,12 +11,14 @@ import pluggy
 
 from convcore import hookspecs
 from convcore.errors import PluginError, UsageError, warn
+from convcore.host.discovery import installed
 from convcore.host.entries import API_VERSION as API_VERSION
 from convcore.host.entries import GROUP, KINDS, Thing, describe, load
 from convcore.host.entries import Plugin as Plugin
 from convcore.host.guard import guarded
 from convcore.model import Layout, Source
 from convcore.names import nearest
+from convcore.noun import Noun
 from convcore.target import Target
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 LAYOUT_FILE = "--layout-file"
 
 
-@attrs.frozen
-class Registry:
+@attrs.frozen(eq=False, repr=False)
+class Registry(Noun):
     """Everything the working plugins declare.
 
     Attributes:
@@ -110,11 +111,10 @@ def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] 
     for layout in extra_layouts:
         owned = guarded(layout, LAYOUT_FILE)
         things["layouts"].setdefault(layout.name, []).append((LAYOUT_FILE, owned))
-    entries = list(_once(entry_points(group=GROUP)))
+    entries = installed(GROUP)
     for entry in entries:
-        described = describe(entry)
-        if off & {entry.name, described.distribution}:
-            plugins.append(attrs.evolve(described, disabled=True))
+        if off & {entry.name, entry.distribution}:
+            plugins.append(describe(entry, disabled=True))
             continue
         alone = sum(other.name == entry.name for other in entries) == 1
         plugin, declared = load(entry, manager, alone=alone)
@@ -149,12 +149,3 @@ def _joined(
         rivals,
         owners,
     )
-
-
-def _once(entries: Iterable[EntryPoint]) -> Iterator[EntryPoint]:
-    """An editable install can be found twice on one path; the same entry is one plugin."""
-    seen = set()
-    for entry in sorted(entries, key=lambda entry: (entry.name, entry.value)):
-        if (entry.name, entry.value) not in seen:
-            seen.add((entry.name, entry.value))
-            yield entry

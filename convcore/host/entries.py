@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import Distribution, EntryPoint
 from types import ModuleType
 from typing import Any
 
@@ -15,10 +13,12 @@ import attrs
 import pluggy
 
 from convcore import hookspecs
+from convcore.host.discovery import Entry
 from convcore.host.guard import guarded
 from convcore.interrupts import Interrupted
 from convcore.model import Layout, Source
 from convcore.names import nearest
+from convcore.noun import Noun
 from convcore.target import Target
 
 GROUP = "convcore.plugins"
@@ -31,8 +31,8 @@ _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("convcore
 _LONGEST = 500
 
 
-@attrs.frozen
-class Plugin:
+@attrs.frozen(eq=False, repr=False)
+class Plugin(Noun):
     """One entry point, loaded or set aside.
 
     Attributes:
@@ -60,23 +60,13 @@ class _SetAside(Exception):
     """A plugin that cannot be used, with the reason as text."""
 
 
-def describe(entry: EntryPoint, **facts: Any) -> Plugin:
+def describe(entry: Entry, **facts: Any) -> Plugin:
     """Say what an entry point is and who brings it, without loading it."""
-    return Plugin(entry.name, entry.value, *_identity(entry.dist), **facts)
-
-
-@functools.cache  # each look at it parses the distribution's whole metadata, README included
-def _identity(distribution: Distribution | None) -> tuple[str, str]:
-    # A distribution whose metadata is missing or damaged raises whatever its parser met.
-    with contextlib.suppress(Exception):
-        if distribution is not None:
-            metadata = distribution.metadata
-            return metadata["Name"] or "unknown", metadata["Version"] or ""
-    return "unknown", ""
+    return Plugin(*entry, **facts)
 
 
 def load(
-    entry: EntryPoint, manager: pluggy.PluginManager, *, alone: bool = True
+    entry: Entry, manager: pluggy.PluginManager, *, alone: bool = True
 ) -> tuple[Plugin, list[tuple[str, Thing]]]:
     """Load a plugin, check it and register its hooks.
 
@@ -105,7 +95,7 @@ def load(
     if seconds > SLOW_IMPORT_SECONDS:
         warnings.append(f"takes {seconds:.1f} s to import, which every command pays for")
     if not alone:
-        brings = describe(entry).distribution
+        brings = entry.distribution
         warnings.append(
             f"is not the only plugin of this name; -p no:{brings} switches off this one alone"
         )
@@ -114,7 +104,7 @@ def load(
 
 
 def _registered(
-    entry: EntryPoint, module: Any, manager: pluggy.PluginManager, *, alone: bool
+    entry: Entry, module: Any, manager: pluggy.PluginManager, *, alone: bool
 ) -> list[tuple[str, Thing]]:
     """Check a loaded plugin, take up what it declares, and register its hooks; all or nothing."""
     _check_version(module)
@@ -122,7 +112,7 @@ def _registered(
     if manager.is_registered(module):
         raise _SetAside(f"{entry.value} is loaded already, as {manager.get_name(module)}")
     declared = [(kind, guarded(thing, entry.name)) for kind, thing in _declared(hooks)]
-    name = entry.name if alone else f"{entry.name} ({describe(entry).distribution})"
+    name = entry.name if alone else f"{entry.name} ({entry.distribution})"
     try:
         manager.register(module, name=name)
     except pluggy.PluginValidationError as error:
@@ -141,8 +131,8 @@ def _reason(error: BaseException) -> str:
     return said[:_LONGEST]
 
 
-def _loaded(entry: EntryPoint) -> Any:
-    if entry.pattern.match(entry.value) is None:
+def _loaded(entry: Entry) -> Any:
+    if not entry.refers:
         raise _SetAside(f"its entry point {entry.value!r} is not of the form package.module")
     try:
         return entry.load()

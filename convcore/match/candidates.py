@@ -10,6 +10,7 @@ from convcore.errors import ConvcoreError, warn
 from convcore.host import Registry
 from convcore.model import Checkpoint, Layout
 from convcore.names import assigner
+from convcore.noun import Noun
 from convcore.schema import Solution, solve
 
 REMAINDER = "remainder"
@@ -17,8 +18,8 @@ REMAINDER = "remainder"
 _NEAR = 0.5
 
 
-@attrs.frozen
-class Candidate:
+@attrs.frozen(eq=False, repr=False)
+class Candidate(Noun):
     """A layout held against a checkpoint.
 
     Attributes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +112,11 @@ def components(match: LayoutMatch) -> list[dict[str, Any]]:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of installed packages; none for a pure byte copy, which no tool can change."""
-    found = {}
+    found: dict[str, str] = {}
+    if not packages:
+        return found
+    from importlib.metadata import PackageNotFoundError, version
+
     for name in sorted(set(packages)):
         try:
             found[name] = version(name)
@@ -160,7 +162,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) that every manifest conforms to."""
-    file = resources.files("convcore.output") / "manifest.schema.json"
+    file = Path(__file__).with_name("manifest.schema.json")
     content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return content
 

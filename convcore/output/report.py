@@ -9,19 +9,20 @@ from typing import Any
 import attrs
 
 from convcore.model import LayoutMatch
+from convcore.noun import Noun
 from convcore.target import Check, Choice, Output, Target
 
 
-@attrs.frozen
-class Step:
+@attrs.frozen(eq=False, repr=False)
+class Step(Noun):
     """One target and the files it will write."""
 
     target: Target
     outputs: tuple[Output, ...]
 
 
-@attrs.frozen
-class Plan:
+@attrs.frozen(eq=False, repr=False)
+class Plan(Noun):
     """What a run will do.
 
     Attributes:
@@ -42,8 +43,8 @@ class Plan:
         return sum(output.nbytes for step in self.steps for output in step.outputs)
 
 
-@attrs.frozen
-class WrittenFile:
+@attrs.frozen(eq=False, repr=False)
+class WrittenFile(Noun):
     """One file of an output folder.
 
     Attributes:
@@ -61,8 +62,8 @@ class WrittenFile:
     sha256: str
 
 
-@attrs.frozen
-class Report:
+@attrs.frozen(eq=False, repr=False)
+class Report(Noun):
     """A finished conversion, or with ``--dry-run`` a planned one.
 
     Attributes:

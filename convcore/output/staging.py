@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import attrs
 
 from convcore.errors import TargetError, UsageError
 from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
+from convcore.noun import Noun
 from convcore.output.digests import flush
 
 _RESERVE = 16 << 20
@@ -28,8 +28,8 @@ _POLL_SECONDS = 0.1
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.convcore-(?P<pid>\d+)-[0-9a-f]{8}", re.DOTALL)
 
 
-@attrs.frozen
-class Staging:
+@attrs.frozen(eq=False, repr=False)
+class Staging(Noun):
     """One run's private folder, the place it will be published at, and what may lie there."""
 
     folder: Path
@@ -87,7 +87,7 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
         if _occupied(output) and not overwrite:
             raise exists(output)
         _clear_leftovers(output)
-        folder = output.parent / f".{output.name}.convcore-{os.getpid()}-{secrets.token_hex(4)}"
+        folder = output.parent / f".{output.name}.convcore-{os.getpid()}-{os.urandom(4).hex()}"
         with removed_at_the_end(folder):
             try:
                 folder.mkdir(mode=0o700)

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from convcore.errors import SourceError, UsageError
+from convcore.noun import Noun
 from convcore.output import manifest
 from convcore.output.identity import size_of
 from convcore.output.report import WrittenFile
@@ -20,8 +21,8 @@ from convcore.target import Check, Target
 from convcore.weights.files import sha256_of
 
 
-@attrs.frozen
-class Kept:
+@attrs.frozen(eq=False, repr=False)
+class Kept(Noun):
     """What ``--add`` takes over from the output that stands.
 
     Attributes:

@@ -116,12 +116,13 @@ def _declare(plugin: str) -> None:
     import pluggy
 
     from convcore import hookspecs
+    from convcore.host.discovery import installed
     from convcore.host.entries import GROUP, load
 
     manager = pluggy.PluginManager("convcore")
     manager.add_hookspecs(hookspecs)
     complaints: list[str] = []
-    for entry in metadata.entry_points(group=GROUP):
+    for entry in installed(GROUP):
         if entry.name == plugin:
             found, _ = load(entry, manager)
             complaints += [found.error] if found.error else []

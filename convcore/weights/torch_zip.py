@@ -19,6 +19,7 @@ import attrs
 
 from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
+from convcore.noun import Noun
 from convcore.weights.files import PIECE, append, copy, create
 
 _ROOT = "archive"
@@ -137,8 +138,8 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-@attrs.frozen
-class _Record:
+@attrs.frozen(eq=False, repr=False)
+class _Record(Noun):
     name: bytes
     offset: int
     size: int

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from convcore.archive.bounded_json import read_json
 from convcore.errors import LayoutError, SourceError
@@ -17,8 +15,7 @@ _LIMIT = 16 << 20
 _LARGEST = 3.4e38
 
 
-@attrs.frozen
-class Normalisation:
+class Normalisation(NamedTuple):
     """Mean and standard deviation of each channel in both domains; ``std`` is above 0."""
 
     mean_a: tuple[float, ...]

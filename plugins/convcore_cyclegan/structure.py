@@ -6,9 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Literal
-
-import attrs
+from typing import Literal, NamedTuple
 
 from convcore.archive import TensorSpec
 from convcore.model import Schema, Shape
@@ -25,8 +23,7 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 _STEP, _EARLY_STEP = 4, 3
 
 
-@attrs.frozen
-class Structure:
+class Structure(NamedTuple):
     """Counts read from the keys of all networks of a kind, so that a missing key shows.
 
     Attributes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-
-import attrs
+from typing import NamedTuple
 
 from convcore.errors import LayoutError, UsageError
 from convcore_etm.tensors import MATRICES, SHAPES
@@ -18,8 +17,7 @@ _EPOCH = re.compile(r"epoch_([0-9]{1,18})_")
 _ORDER = ("best_", "final_", "epoch_N_", "", "moetm_")
 
 
-@attrs.frozen
-class FileSet:
+class FileSet(NamedTuple):
     """Files of one folder that share a prefix: the three parts, or the one whole model.
 
     Attributes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-
-import attrs
+from typing import NamedTuple
 
 from convcore.errors import LayoutError, TargetError, UsageError
 from convcore.model import Graph, LayoutMatch
@@ -22,8 +21,7 @@ EXTERNAL_ABOVE = 100 << 20
 _NODES, _PER_TENSOR = 256 << 10, 1 << 10
 
 
-@attrs.frozen
-class Job:
+class Job(NamedTuple):
     """What is remembered of a planned file until it is written."""
 
     graph: Graph

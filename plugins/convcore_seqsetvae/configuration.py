@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
 from convcore.errors import LayoutError, UsageError
 from convcore.model import LayoutMatch
 from convcore.settings import Settler, positive
@@ -46,7 +44,7 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
         settler.from_shape("transformer_layers", layers, stated.get("transformer_layers"))
         _settle_heads(settler, "transformer_heads")
     if version.head is not None:
-        version = attrs.evolve(version, head=_settle_head(match, settler, version.head))
+        version = version._replace(head=_settle_head(match, settler, version.head))
     for refusal in (version.encoder_refusal, version.sequence_refusal, version.head_refusal):
         if refusal is not None:
             settler.note(refusal)

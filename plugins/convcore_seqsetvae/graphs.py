@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from convcore.model import Axis, Graph, LayoutMatch
 from convcore_seqsetvae.versions import COMPUTED, recognise
 
@@ -21,7 +19,7 @@ def graphs(match: LayoutMatch) -> Iterator[Graph]:
     """Yield the set encoder, the sequence part and, where it cannot be computed, the classifier."""
     version = recognise(match.checkpoint.tensors)
     if version.head is not None:
-        version = attrs.evolve(version, head=match.value("head"))
+        version = version._replace(head=match.value("head"))
     inputs, latent = match.value("input_dim"), match.value("latent_dim")
     yield Graph(
         "set_encoder",

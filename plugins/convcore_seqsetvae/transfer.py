@@ -11,9 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcore.archive import TensorSpec
 from convcore.errors import UsageError
@@ -38,8 +36,7 @@ _OVERHEAD = 600  # a record's headers and the pickle of one tensor, rounded up
 _LARGEST_SEED = 2**63 - 1
 
 
-@attrs.frozen
-class Transfer:
+class Transfer(NamedTuple):
     """What happens to every key.
 
     Attributes:

@@ -7,9 +7,7 @@ Source of the fingerprints: github.com/sxtforreal/SeqSetVAE, every commit of ``m
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
-
-import attrs
+from typing import Literal, NamedTuple
 
 Stage = Literal["pretraining", "finetuning", "set-vae"]
 
@@ -38,8 +36,7 @@ HEADS = {
 COMPUTED = frozenset({"seed", "advanced", "gaussian_mil"})
 
 
-@attrs.frozen
-class Version:
+class Version(NamedTuple):
     """What the keys say about the code that wrote them.
 
     Attributes:

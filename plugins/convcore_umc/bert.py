@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
@@ -37,8 +35,7 @@ _MOST = 2000
 _BERT_NAME = re.compile(r"bert|L-[0-9]+_H-[0-9]+_A-[0-9]+", re.IGNORECASE)
 
 
-@attrs.frozen
-class BertConfig:
+class BertConfig(NamedTuple):
     """What of a ``config.json`` decides what BERT computes and cannot be seen in its tensors.
 
     Attributes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
-import attrs
+_SIZES = {"base_dim": 256, "bert_hidden": 768, "video_dim": 1024, "audio_dim": 768}
 
 
-@attrs.frozen
-class Dataset:
+class Dataset(NamedTuple):
     """One dataset's fixed lengths, and what the configurations of all three share.
 
     Features are cut or zero-padded at the end to these lengths; the padding is not masked, so the
@@ -23,9 +23,7 @@ class Dataset:
     num_labels: int
     nheads: int = 8
     attn_mask: bool = True
-    sizes: Mapping[str, int] = attrs.field(
-        default={"base_dim": 256, "bert_hidden": 768, "video_dim": 1024, "audio_dim": 768}
-    )
+    sizes: Mapping[str, int] = _SIZES
 
 
 DATASETS: Mapping[str, Dataset] = {

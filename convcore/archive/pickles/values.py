@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from convcore.noun import Noun
 
-@attrs.frozen
-class TorchName:
+
+@attrs.frozen(eq=False, repr=False)
+class TorchName(Noun):
     """A dtype, device, layout, memory format or quantization scheme of torch, by its text."""
 
     kind: str
