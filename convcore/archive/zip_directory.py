@@ -6,13 +6,11 @@ Source: PKWARE's APPNOTE.TXT 6.3, sections 4.3.12 to 4.3.16 and 4.5.3.
 from __future__ import annotations
 
 from struct import Struct
-
-import attrs
+from typing import NamedTuple
 
 from convcore.archive.budgets import Budgets
 from convcore.archive.faults import Malformed
 from convcore.archive.source_file import SourceFile
-from convcore.noun import Noun
 
 _END = Struct("<4s4H2LH")
 _END64_LOCATOR = Struct("<4sLQL")
@@ -24,8 +22,7 @@ ENCRYPTED = 0x1 | 0x40 | 0x2000
 TWO_TOOLS = "two programs would read it differently: save the checkpoint again with torch.save"
 
 
-@attrs.frozen(eq=False, repr=False)
-class Entry(Noun):
+class Entry(NamedTuple):
     """One line of the directory."""
 
     name: bytes

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import zlib
 from struct import Struct
-
-import attrs
+from typing import NamedTuple
 
 from convcore.archive.budgets import Budgets
 from convcore.archive.faults import DOWNLOAD_AGAIN, Malformed
@@ -29,8 +28,7 @@ _RENAMES = b"up"  # the field that gives a record another name (APPNOTE 4.6.9)
 _ALIGNING = 64  # torch pads the extra field of a record's own header up to this
 
 
-@attrs.frozen(eq=False)
-class Record:
+class Record(NamedTuple):
     """One file in an archive: its name, where its bytes lie, and their CRC-32 if it is known."""
 
     name: str

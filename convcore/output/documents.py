@@ -43,8 +43,3 @@ def write(path: Path, data: bytes) -> None:
 def _copy(source: Path, destination: Path) -> None:
     with source.open("rb") as file, os.fdopen(create(destination), "wb") as copy:
         shutil.copyfileobj(file, copy, PIECE)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with os.fdopen(create(path), "wb") as file:
-        file.write(data)

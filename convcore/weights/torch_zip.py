@@ -13,13 +13,10 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
-from convcore.noun import Noun
 from convcore.weights.files import PIECE, append, copy, create
 
 _ROOT = "archive"
@@ -138,8 +135,7 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-@attrs.frozen(eq=False, repr=False)
-class _Record(Noun):
+class _Record(NamedTuple):
     name: bytes
     offset: int
     size: int
