@@ -97,12 +97,14 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     outputs = [output for step in plan.steps for output in step.outputs]
     desk = Workspace(staging.folder, match, choice, outputs=outputs)
     rows, checks = list(kept.rows), list(kept.checks)
+    written = []
     for step in plan.steps:
-        name = step.target.name
-        told = attrs.evolve(desk, progress=functools.partial(progress, name))
-        entries = ledger.complete(name, step.target.write(step.outputs, told), match, choice)
-        rows += ledger.as_rows(entries, match.checkpoint.renamed)
+        told = attrs.evolve(desk, progress=functools.partial(progress, step.target.name))
+        written.append(list(step.target.write(step.outputs, told)))
     with Digests(staging.folder) as digests:
+        for step, taken in zip(plan.steps, written, strict=True):
+            entries = ledger.complete(step.target.name, taken, match, choice)
+            rows += ledger.as_rows(entries, match.checkpoint.renamed)
         # Only now, because a graph is proved against the weight files written beside it.
         for step in plan.steps:
             if step.target.verify is not None and choice.verify != "none":
