@@ -1,0 +1,96 @@
+"""A graph as a layout file draws it, and the graph it becomes for one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from convcore.errors import UsageError
+from convcore.model import Axis, Graph, LayoutMatch
+from convcore.names import nearest
+
+if TYPE_CHECKING:
+    import torch
+
+
+@attrs.frozen
+class Drawing:
+    """One graph as the file draws it; sizes and the network are filled in for each match."""
+
+    name: str
+    components: tuple[str, ...]
+    inputs: tuple[Axis, ...]
+    outputs: tuple[Axis, ...]
+    network: str | None = None
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    role: Any = "inference"
+
+    @property
+    def option(self) -> str:
+        """The ``--config`` name under which the command line may name its network."""
+        return f"network.{self.name}"
+
+    def graph(self, match: LayoutMatch, named: str | None) -> Graph:
+        """The graph for one checkpoint, computed by the network of that name, or by nobody."""
+
+        def network() -> torch.nn.Module:
+            return _made(self, named, {k: _sized(v, match) for k, v in self.arguments.items()})
+
+        return Graph(
+            self.name,
+            self.components,
+            tuple(attrs.evolve(axis, shape=_shaped(axis, match)) for axis in self.inputs),
+            tuple(attrs.evolve(axis, shape=_shaped(axis, match)) for axis in self.outputs),
+            network,
+            role=self.role,
+            refusal=None if named else "nobody says which class computes it",
+            missing=() if named else (self.option,),
+        )
+
+
+def _shaped(axis: Axis, match: LayoutMatch) -> tuple[int | str, ...]:
+    return tuple(_sized(size, match) for size in axis.shape)
+
+
+def _sized(value: Any, match: LayoutMatch) -> Any:
+    """Put in a solved size where the file refers to one, as ``"$D"``."""
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    if value[1:] not in match.sizes:
+        raise UsageError(
+            f"{match.layout.name} has no size {value[1:]!r}",
+            seen=(f"sizes: {', '.join(match.sizes) or 'none'}", *nearest(value[1:], match.sizes)),
+            remedy="use a size that [shapes] of the layout file names",
+        )
+    return match.sizes[value[1:]]
+
+
+def _made(drawing: Drawing, named: str | None, arguments: Mapping[str, Any]) -> torch.nn.Module:
+    from importlib import import_module
+
+    import torch
+
+    if named is None:
+        raise UsageError(
+            f"nobody says which class computes {drawing.name}",
+            remedy=f"give --config {drawing.option}=package.module:Callable",
+        )
+    module, _, path = named.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+        made = found(**arguments)
+    except Exception as error:
+        raise UsageError(
+            f"the network {named} of {drawing.name} cannot be made: {error!r}",
+            remedy="install its package, or put its folder on PYTHONPATH, and check the arguments",
+        ) from error
+    if not isinstance(made, torch.nn.Module):
+        raise UsageError(
+            f"{named} of {drawing.name} made a {type(made).__name__}, not a torch module",
+            remedy="name a class of torch.nn.Module, or a function that returns one",
+        )
+    return made
