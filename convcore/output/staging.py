@@ -7,24 +7,22 @@ absent, or as it was, or whole.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
-from convcore.errors import TargetError, UsageError
+from convcore.errors import TargetError
 from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
 from convcore.noun import Noun
 from convcore.output.digests import flush
+from convcore.output.lock import locked
+from convcore.output.place import disk_fault, exists, occupied, resolve
 
 _RESERVE = 16 << 20
-_LOCK_SECONDS = 30.0
-_POLL_SECONDS = 0.1
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.convcore-(?P<pid>\d+)-[0-9a-f]{8}", re.DOTALL)
 
 
@@ -44,7 +42,7 @@ class Staging(Noun):
         self.folder.chmod(0o777 & ~_umask())
         with uninterrupted():
             raise_if_asked()
-            if _occupied(self.output):
+            if occupied(self.output):
                 if not self.overwrite:  # it appeared while we were at work
                     raise exists(self.output)
                 _exchange(self.folder, self.output)
@@ -83,8 +81,8 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
         TargetError: The disk failed or is full.
     """
     output = resolve(output)
-    with _locked(output):
-        if _occupied(output) and not overwrite:
+    with locked(output):
+        if occupied(output) and not overwrite:
             raise exists(output)
         _clear_leftovers(output)
         folder = output.parent / f".{output.name}.convcore-{os.getpid()}-{os.urandom(4).hex()}"
@@ -93,103 +91,10 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
                 folder.mkdir(mode=0o700)
                 yield Staging(folder, output, overwrite)
             except OSError as error:
-                raise _disk(error, output) from error
+                raise disk_fault(error, output) from error
             finally:
                 with uninterrupted():
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def exists(output: Path) -> UsageError:
-    """Say that the output stands already."""
-    return UsageError(
-        f"{output} exists and is not empty",
-        remedy="give --overwrite to replace it as a whole, or another folder with -o",
-    )
-
-
-def resolve(output: Path) -> Path:
-    """Return where the output really goes; nothing is created.
-
-    Raises:
-        UsageError: It is a file, a broken link, or its parent is no writable folder.
-    """
-    try:
-        real = output.resolve() if output.is_symlink() else output.absolute()
-        parent = real.parent
-        if real.exists() and not real.is_dir():
-            raise UsageError(f"{real} is a file", remedy="give a folder with -o")
-        if output.is_symlink() and not real.exists():
-            raise UsageError(f"{output} is a broken link", remedy="remove it, or give another -o")
-        missing = not parent.is_dir()
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError up to Python 3.12
-        raise UsageError(
-            f"{output} cannot be an output folder: {getattr(error, 'strerror', None) or error}",
-            remedy="give another -o",
-        ) from error
-    if missing:
-        raise UsageError(
-            f"the folder {parent} does not exist", remedy="make it, or give another -o"
-        )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"the folder {parent} cannot be written", remedy="choose a writable place with -o"
-        )
-    if real.is_dir() and not os.access(real, os.R_OK | os.W_OK | os.X_OK):
-        raise UsageError(
-            f"the folder {real} could not be removed once it is replaced",
-            remedy="make it writable, or give another folder with -o",
-        )
-    if not real.name:
-        raise UsageError(f"{real} cannot be replaced", remedy="give a folder below it with -o")
-    return real
-
-
-def _occupied(output: Path) -> bool:
-    return output.is_dir() and any(output.iterdir())
-
-
-@contextlib.contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Hold ``.<name>.convcore.lock``, so that two converters of one output take turns."""
-    path = output.parent / f".{output.name}.convcore.lock"
-    deadline = time.monotonic() + _LOCK_SECONDS
-    told = False
-    while True:
-        try:
-            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _disk(error, output) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(lock)
-            if not isinstance(error, BlockingIOError):
-                yield  # a file system without locks: the private folder alone decides
-                return
-            if time.monotonic() > deadline:
-                raise UsageError(
-                    f"another convcore has been writing {output} for {_LOCK_SECONDS:.0f} s",
-                    remedy="wait for it, or give another folder with -o",
-                ) from error
-            if not told:
-                from convcore.errors import warn
-
-                warn(f"another convcore is writing {output}; waiting for it")
-                told = True
-            time.sleep(_POLL_SECONDS)
-            continue
-        # The holder before us may have removed the name in the meantime: then ours guards nothing.
-        with contextlib.suppress(FileNotFoundError):
-            if os.fstat(lock).st_ino == path.lstat().st_ino:
-                break
-        os.close(lock)
-    with removed_at_the_end(path):
-        try:
-            yield
-        finally:
-            with uninterrupted(), contextlib.suppress(OSError):
-                path.unlink()
-            os.close(lock)
 
 
 def _clear_leftovers(output: Path) -> None:
@@ -235,11 +140,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _disk(error: OSError, output: Path) -> TargetError:
-    where = error.filename or output
-    return TargetError(
-        f"writing {where} failed: {error.strerror or error}",
-        remedy="free some space or mend the file system, then run again; nothing was changed",
-    )

@@ -14,8 +14,9 @@ from convcore.errors import SourceError, UsageError
 from convcore.noun import Noun
 from convcore.output import manifest
 from convcore.output.identity import size_of
+from convcore.output.place import exists, resolve
 from convcore.output.report import WrittenFile
-from convcore.output.staging import Staging, exists, resolve
+from convcore.output.staging import Staging
 from convcore.request import Request
 from convcore.target import Check, Target
 from convcore.weights.files import sha256_of
