@@ -18,7 +18,7 @@ from convcore.errors import UsageError
 from convcore.model import LayoutMatch
 from convcore.names import nearest
 from convcore.weights import local_names
-from convcore_autoencoder import MODEL_TYPE
+from convcore_autoencoder.files import MODEL_TYPE
 from convcore_autoencoder.loading import read_encoder, refuse_other_sizes, weight_file
 from convcore_autoencoder.nets import Encoder
 

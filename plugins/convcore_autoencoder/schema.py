@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from convcore.archive import TensorSpec
-from convcore.model import Schema, Shape
+from convcore.model import LayoutMatch, Schema, Shape
 from convcore.schema import solve
 from convcore_autoencoder.keys import STAGES, decoder_keys, encoder_keys
 
@@ -145,3 +145,8 @@ def _sizes(sizes: Mapping[str, int], name: str, indices: Iterable[int]) -> list[
 
 def _under(prefix: str, entries: Iterator[tuple[str, Shape]]) -> dict[str, Shape]:
     return {prefix + key: shape for key, shape in entries}
+
+
+def has_decoder(match: LayoutMatch) -> bool:
+    """Whether the decoder is the origin's: the schema then knew its widths."""
+    return "final_reduced" in match.sizes
