@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.archive import LazyTensor
+from convcore.archive.in_step import in_step
 from convcore.host import Registry
 from convcore.output import manifest
 from convcore.proof.reopened import written
@@ -77,7 +78,7 @@ def compare(one: LazyTensor, two: LazyTensor) -> dict[str, Any] | None:
             "shape": [list(one.shape), list(two.shape)],
         }
     # Piece by piece, so that memory does not depend on the size of a tensor.
-    pieces = zip(one.chunks(_PIECE), two.chunks(_PIECE), strict=True)
+    pieces = in_step(one.chunks(_PIECE), two.chunks(_PIECE))
     differing = ((here, there) for here, there in pieces if here != there)
     first = next(differing, None)
     if first is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.archive import LazyTensor, open_archive, walk_tensors
+from convcore.archive.in_step import in_step
 from convcore.errors import VerificationError
 from convcore.target import Check
 from convcore.weights.files import PIECE
@@ -39,10 +40,9 @@ def prove(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
         if pair in compared:
             continue
         compared.add(pair)
-        written = found[key].chunks(PIECE)
-        for there, here in zip(written, tensor.chunks(PIECE, check=True), strict=True):
-            if there != here:
-                raise _differs(path, key, "other bytes than its source")
+        source = tensor.chunks(PIECE, check=True)
+        if any(there != here for there, here in in_step(found[key].chunks(PIECE), source)):
+            raise _differs(path, key, "other bytes than its source")
     return _proved(path, expected)
 
 
