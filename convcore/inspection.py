@@ -12,7 +12,7 @@ import attrs
 from convcore.archive import LazyTensor, as_plain
 from convcore.errors import ConvcoreError, LayoutError, PluginError, warn
 from convcore.host import Registry
-from convcore.match import match_layout
+from convcore.match import configure, find_layout
 from convcore.match.mismatch import prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.output import manifest
@@ -127,12 +127,19 @@ def look(
             if not tensor.unsupported:
                 tensor.verify_record()  # once for each storage, however many views repeat it
     try:
-        match = match_layout(checkpoint, registry, name=layout, config=config)
+        match = find_layout(checkpoint, registry, name=layout)
     except (LayoutError, PluginError) as error:
         if layout is not None:
             raise
         why = [*checkpoint.evidence, error.what, *error.seen]
         return Inspection(_describe(checkpoint, None, why, tensors), checkpoint)
+    try:
+        match = configure(match, config or {})
+    except (LayoutError, PluginError) as error:
+        if layout is not None:
+            raise
+        # What the model is stands all the same; a file beside it is broken, or contradicts it.
+        match = attrs.evolve(match, evidence=(*match.evidence, error.what, *error.seen))
     described = _describe(checkpoint, match, list(match.evidence), tensors)
     return Inspection(described, checkpoint, match)
 

@@ -102,6 +102,12 @@ def _check(graph: Graph, module: torch.nn.Module, tensors: Mapping[str, LazyTens
         for key, tensor in tensors.items()
         if key in own and tuple(own[key].shape) != tuple(tensor.spec.shape)
     ]
+    # torch would take the real part and drop the rest with no more than a warning.
+    seen += [
+        f"wrong type: {key} is {tensor.dtype}, the network computes with {own[key].dtype}"
+        for key, tensor in tensors.items()
+        if key in own and tensor.dtype.startswith("complex") and not own[key].is_complex()
+    ]
     if seen:
         raise TargetError(
             f"the network of {graph.name} cannot take these weights: "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
 
-from convcore.errors import SourceError, VerificationError
+from convcore.errors import SourceError
 from convcore.host import Registry
 from convcore.match import match_layout, settle_split
 from convcore.model import LayoutMatch
@@ -20,9 +20,10 @@ from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
 from convcore.output.standing import Kept, destination, keep
 from convcore.plan import check_config, choose_components, make_plan, split_layout
+from convcore.proof.failure import refuse_failed
 from convcore.read import read_checkpoint
 from convcore.request import Request
-from convcore.target import Check, Choice, Output, Workspace
+from convcore.target import Choice, Output, Workspace
 
 Progress = Callable[[str, int, int], None]
 
@@ -110,7 +111,7 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
             if step.target.verify is not None and choice.verify != "none":
                 progress(f"verifying {step.target.name}", 0, 0)
                 checks += step.target.verify(step.outputs, desk)
-    _refuse_failed(checks)
+    refuse_failed(checks, match, choice)
     write_documents(request, plan, staging.folder, [file.path for file in kept.files])
     _undamaged(match, choice)
     _unchanged(match)
@@ -128,16 +129,6 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     content["versions"] = {**kept.versions, **content["versions"]}
     write(staging.folder / manifest.NAME, manifest.dumps(content))
     return Report(staging.output, plan, files, tuple(checks), content)
-
-
-def _refuse_failed(checks: Sequence[Check]) -> None:
-    failed = [check for check in checks if not check.passed]
-    if failed:
-        raise VerificationError(
-            f"{len(failed)} of {len(checks)} checks failed: {failed[0].file} ({failed[0].check})",
-            seen=[f"{c.file}: {c.check}: {dict(c.figures)}" for c in failed],
-            remedy="nothing was written; compare the figures, or raise --atol if they are noise",
-        )
 
 
 def _undamaged(match: LayoutMatch, choice: Choice) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,10 +30,15 @@ def command(session: Session, first: Path, second: Path, as_json: bool) -> None:
     counts = ", ".join(f"{len(result[k])} {k}" for k in ("same", "changed", "missing", "added"))
     click.echo(f"{'identical' if result['identical'] else 'different'}: {counts}")
     if result["changed"]:
-        rows = [
-            (item["name"], item.get("max_abs"), item.get("elements_changed", item.get("shape")))
-            for item in result["changed"]
-        ]
+        rows = [(item["name"], *_how(item)) for item in result["changed"]]
         show.table("Changed", ("tensor", "largest difference", "elements changed"), rows)
     show.lines("Missing from the second", result["missing"])
     show.lines("Added in the second", result["added"])
+
+
+def _how(item: Mapping[str, Any]) -> tuple[object, object]:
+    """The largest difference and how many elements; of another type or shape, both of these."""
+    if "dtype" not in item:
+        return item.get("max_abs"), item.get("elements_changed", item.get("unsupported"))
+    one, two = (f"{d} {s}" for d, s in zip(item["dtype"], item["shape"], strict=True))
+    return f"{one} against {two}", None

@@ -38,14 +38,20 @@ def match_layout(
         PluginError: Two plugins declare the layout, or its own code is at fault.
         UsageError: ``name`` is unknown, or a ``config`` name is not one of the layout's options.
     """
-    config = config or {}
+    return configure(find_layout(checkpoint, registry, name=name), config or {})
+
+
+def find_layout(
+    checkpoint: Checkpoint, registry: Registry, *, name: str | None = None
+) -> LayoutMatch:
+    """Find the layout as ``match_layout`` does, and leave its configuration open."""
     if name is not None:
         candidate = consider(registry.find("layouts", name), checkpoint)
     else:
         candidate = _choose(checkpoint, registry)
     if not candidate.complete:
         raise incomplete(candidate, checkpoint)
-    return configure(assemble(candidate, checkpoint), config)
+    return assemble(candidate, checkpoint)
 
 
 def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
@@ -173,7 +179,8 @@ def configure(match: LayoutMatch, config: Mapping[str, str]) -> LayoutMatch:
 
 def find_sidecars(layout: Layout, path: Path) -> dict[str, Path]:
     """Find the layout's sidecars in the checkpoint's folder, or one folder up."""
-    home = path if path.is_dir() else path.parent
+    # Absolute, because the parent of "." is "." again.
+    home = (path if path.is_dir() else path.parent).absolute()
     found = {}
     for name in layout.sidecars:
         for folder in (home, home.parent):

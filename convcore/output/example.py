@@ -83,7 +83,7 @@ def _networks(
 ) -> Iterable[Mapping[str, Any]]:
     """Describe every graph that one weight file and a class of ``nets.py`` can compute."""
     for graph in graphs:
-        if graph.call is None or len(graph.components) > 1:
+        if graph.call is None or len(graph.components) > 1 or _misfit(match, graph.components[0]):
             continue
         stem = file_stem(match, graph.components[0])
         entry = _entry(match, graph.components[0])
@@ -101,6 +101,13 @@ def _networks(
                     **_described(graph),
                 }
                 break
+
+
+def _misfit(match: LayoutMatch, component: str) -> bool:
+    """Whether a component holds what its network would not take: the script only shows it then."""
+    state = match.states.get(component, {})
+    strange = any(name in match.extra and name not in match.dropped for name in state)
+    return strange or any(tensor.dtype.startswith("complex") for tensor in state.values())
 
 
 def _entry(match: LayoutMatch, component: str) -> str | None:

@@ -44,7 +44,7 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     settler.from_shape("n_residual_blocks", structure.blocks, stated)
     stated = _flag(given.get("use_batch_norm"))
     settler.from_shape("use_batch_norm", structure.batch_norm, stated)
-    settler.from_hyper("dropout", _DROPOUT, stated=_number(given.get("dropout")))
+    _settle_dropout(settler, "dropout", _DROPOUT, given.get("dropout"))
     judging = as_mapping(stored.get("discriminator_config")) or {}
     if structure.discriminators:
         hidden = [sizes[name] for name in widths("e", structure.judge_depth)]
@@ -55,8 +55,7 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     else:
         _keep(settler, "discriminator_hidden_dims", _widths(judging.get("hidden_dims")))
         _keep(settler, "discriminator_use_batch_norm", _flag(judging.get("use_batch_norm")))
-    stated = _number(judging.get("dropout"))
-    settler.from_hyper("discriminator_dropout", _JUDGE_DROPOUT, stated=stated)
+    _settle_dropout(settler, "discriminator_dropout", _JUDGE_DROPOUT, judging.get("dropout"))
     _settle_training(stored, settler)
     _settle_normalisation(match, settler)
 
@@ -104,6 +103,16 @@ def _configure_early(match: LayoutMatch, structure: Structure, settler: Settler)
         judging = [sizes[name] for name in widths("e", 3)]
         settler.put("discriminator_hidden_dims", judging, "shape")
     settler.note("the early architecture: the last input channel is the position, from 0 to 1")
+
+
+def _settle_dropout(settler: Settler, name: str, default: float, stated: Any) -> None:
+    share = _number(stated)
+    if share is not None and 0 <= share <= 1:
+        settler.put(name, share, "hyper_parameters")
+        return
+    if stated is not None:
+        settler.note(f"{name} {stated!r:.60} of the file is no share of 1: {default} is taken")
+    settler.put(name, default, "default")
 
 
 def _settle_training(stored: Mapping[str, Any], settler: Settler) -> None:

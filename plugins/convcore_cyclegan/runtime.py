@@ -131,7 +131,14 @@ def _torch_network(folder: Path, name: str, config: dict[str, Any]) -> _Network:
         module: torch.nn.Module = nets.EarlyGenerator(**arguments)
     else:
         module = nets.Generator(**config["generator_config"])
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path.name} does not hold the weights of one generator and nothing else",
+            seen=str(error).splitlines()[1:9],
+            remedy="convert the checkpoint again, or choose the other backend",
+        ) from error
     module.eval()
 
     def network(x: Array) -> Array:
