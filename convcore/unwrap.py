@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from convcore.archive import LazyTensor, as_mapping, as_plain, as_state_dict
+from convcore.archive import LazyTensor, as_mapping, as_plain, as_state_dict, walk_tensors
 from convcore.errors import SourceError, UsageError
 from convcore.model import Checkpoint, Input
-from convcore.names import counted, nearest
+from convcore.names import counted, few, nearest
 
-# Names under which training scripts keep the model (met in public checkpoints).
-WRAPPERS = (
-    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
-    "encoder_state_dict", "generator", "ema", "state", "weights", "params",
-)  # fmt: skip
+# Names under which training scripts keep the model (met in public checkpoints): those that mean
+# all of it, whatever else is there, and those that may mean one of several networks.
+CANONICAL = ("state_dict", "model_state_dict")
+WHOLE = (*CANONICAL, "model_state", "model", "net", "network", "module")
+_PARTIAL = ("encoder_state_dict", "generator", "ema", "state", "weights", "params")
 # Wrapper classes put these before the names the author wrote.
 PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
 _EVERYWHERE = "_orig_mod."
@@ -88,9 +88,12 @@ def choose(given: Input, tree: Mapping[Any, Any]) -> tuple[str, Mapping[str, Laz
     """
     found = state_dicts(tree)
     names = {key: key.rpartition(".")[2] for key in found}
-    canonical = [key for key, name in names.items() if name in WRAPPERS[:2]]
-    named = [key for key, name in names.items() if name in WRAPPERS]
-    for likely in (canonical, named, list(found)):
+    canonical = [key for key, name in names.items() if name in CANONICAL]
+    whole = [key for key, name in names.items() if name in WHOLE]
+    partial = [key for key, name in names.items() if name in _PARTIAL]
+    # A network beside it may be as much of the model; sample inputs and outputs are none.
+    networks = [key for key in found if key in partial or _like_a_network(found[key])]
+    for likely in (canonical, whole, networks if partial else [], list(found)):
         if len(likely) == 1:
             return likely[0], found[likely[0]]
         if likely:
@@ -100,6 +103,10 @@ def choose(given: Input, tree: Mapping[Any, Any]) -> tuple[str, Mapping[str, Laz
                 remedy=f"name one of them, for example --key {likely[0]}",
             )
     return None
+
+
+def _like_a_network(tensors: Iterable[str]) -> bool:
+    return any(key.endswith(("weight", "bias")) for key in tensors)
 
 
 def follow(given: Input, tree: Any, key: str) -> Mapping[str, LazyTensor]:
@@ -191,6 +198,17 @@ def unprefixed(names: Mapping[str, LazyTensor]) -> tuple[dict[str, str], list[st
     return short, said
 
 
+def _left(beside: Mapping[Any, Any]) -> list[str]:
+    """Say which tensors beside the state dict are not taken, those of the training aside."""
+    counts = {
+        str(key): sum(1 for _ in walk_tensors(value))
+        for key, value in beside.items()
+        if not str(key).startswith(_NOT_MODELS)
+    }
+    left = [f"{key} ({counted(count, 'tensor')})" for key, count in counts.items() if count]
+    return [f"beside the state dict, and not taken: {few(left)}"] if left else []
+
+
 def make_checkpoint(
     given: Input,
     tensors: Mapping[str, LazyTensor],
@@ -226,7 +244,7 @@ def make_checkpoint(
         rest=beside,
         hyper_parameters=hyper,
         metadata={**given.archive.metadata, **metadata},
-        evidence=(*evidence, *said),
+        evidence=(*evidence, *said, *_left(beside)),
         opaque=given.archive.opaque,
         renamed={name: key for key, name in short.items() if key != name},
     )

@@ -9,7 +9,16 @@ from convcore.archive import LazyTensor
 from convcore.errors import SourceError
 from convcore.hookspecs import hookimpl
 from convcore.model import Checkpoint, Input, Source
-from convcore.unwrap import beside, choose, follow, make_checkpoint, state_dict_of, tensors_of
+from convcore.unwrap import (
+    CANONICAL,
+    WHOLE,
+    beside,
+    choose,
+    follow,
+    make_checkpoint,
+    state_dict_of,
+    tensors_of,
+)
 
 NAME = "state-dict"
 _MOST_ENTRIES = 100_000  # of a wrapper; a state dict may have more
@@ -27,13 +36,22 @@ def read(given: Input) -> Checkpoint | None:
         said, rest = f"state dict at --key {given.key}", beside(tree, given.key)
     elif isinstance(tree, LazyTensor):
         tensors, said, rest = {"tensor": tree}, "one bare tensor", {}
-    elif state_dict_of(tree):
+    elif state_dict_of(tree) and not _wraps_a_model(tree):
         tensors, said, rest = _bare(tree)
     elif isinstance(tree, Mapping | list | tuple):
         tensors, said, rest = _wrapped(given, tree)
     else:
         return None
     return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(said,))
+
+
+def _wraps_a_model(tree: Any) -> bool:
+    """Whether loose tensors, however many, only lie beside the model that a wrapper's name says."""
+    if not isinstance(tree, Mapping):
+        return False
+    loose = sum(isinstance(value, LazyTensor) for value in tree.values())
+    inner = {name: len(state_dict_of(tree.get(name)) or ()) for name in WHOLE}
+    return any(inner[name] for name in CANONICAL) or max(inner.values()) >= loose
 
 
 def _bare(tree: Any) -> tuple[Mapping[str, LazyTensor], str, dict[str, Any]]:
@@ -56,7 +74,7 @@ def _wrapped(
     # The entries of a list are called by their place in it.
     entries = dict(tree) if isinstance(tree, Mapping) else {str(i): v for i, v in enumerate(tree)}
     loose = tensors_of(entries)
-    chosen = None if listed and loose else choose(given, entries)
+    chosen = choose(given, entries)
     if chosen is not None:
         key, tensors = chosen
         return tensors, f"state dict under {key!r}", beside(entries, key)

@@ -156,3 +156,47 @@ def test_a_file_without_weights_says_what_is_in_it(tmp_path: Path) -> None:
         read({"epoch": 3, "note": "hello"}, tmp_path)
 
     assert "epoch, note" in caught.value.seen[0]
+
+
+WEIGHTS = {"0.weight": torch.ones(2, 3), "0.bias": torch.zeros(2)}
+LOOSE = {name: torch.ones(3) for name in ("mean", "std", "best")}
+
+
+@pytest.mark.parametrize(
+    ("saved", "key"),
+    [
+        ({"model_state_dict": WEIGHTS, **LOOSE}, "model_state_dict"),
+        ({"state_dict": {"w": torch.ones(1)}, **LOOSE}, "state_dict"),
+        ({"model": {**WEIGHTS, "1.weight": torch.ones(1)}, **LOOSE}, "model"),
+        ({"model": torch.nn.Linear(3, 2), "mean": torch.ones(3), "std": torch.ones(3)}, "model"),
+        ((torch.ones(3), WEIGHTS), "1"),
+        ({"generator": WEIGHTS, "sample": {"x": torch.ones(1), "y": torch.ones(1)}}, "generator"),
+        ({"model": WEIGHTS, "ema": WEIGHTS}, "model"),
+    ],
+    ids=["canonical", "canonical-smaller", "as-many", "module", "tuple", "samples", "ema"],
+)
+def test_the_model_is_taken_and_what_lies_beside_it_is_named(
+    saved: object, key: str, tmp_path: Path
+) -> None:
+    found = read(saved, tmp_path)
+
+    inner = saved[int(key) if key.isdigit() else key]  # type: ignore[index]
+    inner = inner.state_dict() if isinstance(inner, torch.nn.Module) else inner
+    assert len(found.tensors) == len(inner)
+    assert found.evidence[0] == f"state dict under {key!r}"
+    others = [str(k) for k in (saved if isinstance(saved, dict) else range(2)) if str(k) != key]
+    assert found.evidence[1].startswith("beside the state dict, and not taken: ")
+    assert all(other in found.evidence[1] for other in others)
+
+
+@pytest.mark.parametrize("pair", ["encoder_state_dict decoder_state_dict", "generator critic"])
+def test_two_networks_are_not_one_model(pair: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="2 state dicts"):
+        read(dict.fromkeys(pair.split(), WEIGHTS), tmp_path)
+
+
+def test_many_loose_tensors_are_the_model_whatever_is_called_ema(tmp_path: Path) -> None:
+    assert read({**WEIGHTS, "ema": WEIGHTS}, tmp_path).evidence == (
+        "bare state dict",
+        "beside the state dict, and not taken: ema (2 tensors)",
+    )
