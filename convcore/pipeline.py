@@ -15,7 +15,7 @@ from convcore.model import LayoutMatch
 from convcore.output import ledger, manifest
 from convcore.output.digests import Digests
 from convcore.output.documents import write, write_documents
-from convcore.output.identity import digest_of, size_of
+from convcore.output.identity import digest_of, fingerprint, size_of
 from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
 from convcore.output.standing import Kept, destination, keep
@@ -93,26 +93,30 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     match, choice = plan.match, plan.choice
     targets = [step.target for step in plan.steps]
     # Only now, under the lock: another run may just have added something of its own.
-    kept = keep(staging, targets) if request.add else Kept()
+    kept = keep(staging, plan) if request.add else Kept()
     staging.require(plan.nbytes + sum(size_of(path) for path in match.sidecars.values()))
     outputs = [output for step in plan.steps for output in step.outputs]
     desk = Workspace(staging.folder, match, choice, outputs=outputs)
-    rows, checks = list(kept.rows), list(kept.checks)
-    written = []
+    rows: list[dict[str, object]] = []
+    checks, written = list(kept.checks), []
     for step in plan.steps:
         told = attrs.evolve(desk, progress=functools.partial(progress, step.target.name))
+        before = {path.name for path in staging.folder.iterdir()}
         written.append(list(step.target.write(step.outputs, told)))
+        ledger.as_planned(step.target.name, step.outputs, staging.folder, before)
     with Digests(staging.folder) as digests:
         for step, taken in zip(plan.steps, written, strict=True):
             entries = ledger.complete(step.target.name, taken, match, choice)
             rows += ledger.as_rows(entries, match.checkpoint.renamed)
+        fingerprints = {part: fingerprint(match.states[part]) for part in choice.components}
         # Only now, because a graph is proved against the weight files written beside it.
         for step in plan.steps:
             if step.target.verify is not None and choice.verify != "none":
                 progress(f"verifying {step.target.name}", 0, 0)
                 checks += step.target.verify(step.outputs, desk)
     refuse_failed(checks, match, choice)
-    write_documents(request, plan, staging.folder, [file.path for file in kept.files])
+    paths = [file.path for file in kept.files]
+    write_documents(plan, staging.folder, paths, example=request.example or kept.example)
     _undamaged(match, choice)
     _unchanged(match)
     source = match.checkpoint.path
@@ -122,9 +126,10 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
         nbytes=size_of(source),
         sha256=digest_of(source) if request.hash_source else None,
         files=files,
-        ledger=rows,
+        ledger=ledger.joined(kept.rows, rows),
         checks=checks,
         packages=[package for target in targets for package in target.needs],
+        fingerprints=kept.fingerprints | fingerprints,
     )
     content["versions"] = {**kept.versions, **content["versions"]}
     write(staging.folder / manifest.NAME, manifest.dumps(content))
@@ -160,4 +165,5 @@ def _written(
             path.name, *owners.get(path.name, (None, None)), path.stat().st_size, digests.of(path)
         )
         for path in sorted(folder.iterdir())
+        if path.name not in kept.strangers
     )

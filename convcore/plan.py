@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from convcore.errors import TargetError, UsageError
 from convcore.match.candidates import REMAINDER
@@ -14,7 +15,8 @@ from convcore.target import Choice, Target
 from convcore.weights import bounded
 
 # Written by the engine itself into every output folder.
-ENGINE_FILES = ("manifest.json", "model_config.json", "inference_example.py")
+CONFIG = "model_config.json"
+ENGINE_FILES = ("manifest.json", CONFIG, "inference_example.py")
 
 
 def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> Plan:
@@ -37,12 +39,12 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
     for part in choice.components:
         bounded(match.states.get(part, {}))
     steps = tuple(Step(target, tuple(target.plan(match, choice))) for target in targets)
-    documents: dict[str, object] = {"model_config.json": _values(match)}
+    documents: dict[str, object] = {CONFIG: _values(match)}
     if match.layout.documents is not None:
         documents |= match.layout.documents(match)
     paths = [
         *ENGINE_FILES,
-        *(name for name in documents if name not in ENGINE_FILES),
+        *(name for name in documents if name != CONFIG),
         *(name for name in match.sidecars if name not in documents),
         *(
             path
@@ -51,6 +53,7 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
             for path in (output.path, *output.also)
         ),
     ]
+    _stay_inside(paths)
     for first, second in collisions(paths):
         raise UsageError(
             f"two outputs would have one name: {first} and {second}",
@@ -58,6 +61,20 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
             remedy="write them into two folders, or choose components with --component",
         )
     return Plan(match, choice, steps, documents)
+
+
+def _stay_inside(paths: Sequence[str]) -> None:
+    """Refuse a name that is more than a name: it would lie outside the output folder.
+
+    Raises:
+        TargetError: A layout or a target gave one.
+    """
+    for path in paths:
+        if path != Path(path).name or "\0" in path or "\\" in path:
+            raise TargetError(
+                f"{path!r} is no name for a file in the output folder",
+                remedy="this is a fault of the layout or target; report it to its plugin's author",
+            )
 
 
 def choose_components(

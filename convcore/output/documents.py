@@ -9,29 +9,28 @@ from pathlib import Path
 
 from convcore.output import manifest
 from convcore.output.report import Plan
-from convcore.request import Request
 from convcore.weights.files import PIECE, create
 
 
-def write_documents(request: Request, plan: Plan, folder: Path, kept: Sequence[str]) -> None:
+def write_documents(plan: Plan, folder: Path, kept: Sequence[str], *, example: bool) -> None:
     """Write a plan's documents, copy the checkpoint's sidecars, and render the example.
 
     Args:
-        request: Says whether there is to be an example.
         plan: What is written.
         folder: Where.
         kept: Names of files that an earlier run wrote; the example knows them too.
+        example: Whether there is to be an example.
     """
     for name, content in plan.documents.items():
         write(folder / name, manifest.dumps(content))  # type: ignore[arg-type]  # JSON objects
     for name, path in plan.match.sidecars.items():
         if name not in plan.documents:
             _copy(path, folder / name)
-    if request.example:
-        from convcore.output.example import render
+    if example:
+        from convcore.output.example import NAME, render
 
         planned = [output for step in plan.steps for output in step.outputs]
-        write(folder / "inference_example.py", render(plan.match, planned, kept).encode())
+        write(folder / NAME, render(plan.match, planned, kept).encode())
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,11 +1,27 @@
-"""What a manifest holds an input to: its size and, on request, its SHA-256."""
+"""What a manifest holds an input to: its size, its weights and, on request, its SHA-256."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from convcore.weights.files import sha256_of
+from convcore.archive import LazyTensor
+from convcore.weights.files import crc_of, sha256_of
+
+
+def fingerprint(state: Mapping[str, LazyTensor]) -> str:
+    """SHA-256 over the names, types, shapes and CRC-32s of a component's tensors.
+
+    It tells one training's weights from another's, and costs no reading where the container has
+    checksums.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        crc = None if tensor.unsupported else crc_of(tensor)
+        digest.update(f"{name} {tensor.dtype} {tensor.shape} {crc}\n".encode())
+    return digest.hexdigest()
 
 
 def size_of(path: Path) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import Path
 
 from convcore.archive import walk_tensors
 from convcore.errors import TargetError
 from convcore.model import LayoutMatch
-from convcore.target import Choice, LedgerEntry
+from convcore.target import Choice, LedgerEntry, Output
 
 # Why tensors beside the state dict are not part of the model, by the key they lie under.
 _BESIDE = (
@@ -77,6 +78,52 @@ def _unsound(target: str, name: str) -> TargetError:
         f"the ledger of {target} does not add up at the tensor {name}",
         remedy="this is a fault of the target; report it to its plugin's author",
     )
+
+
+def as_planned(target: str, planned: Iterable[Output], folder: Path, before: Set[str]) -> None:
+    """Hold what a target wrote against what it planned.
+
+    Args:
+        target: Its name.
+        planned: Its outputs.
+        folder: Where it wrote.
+        before: Names that were there before it did.
+
+    Raises:
+        TargetError: A planned file is not there, or one is that nobody planned.
+    """
+    outputs = list(planned)
+    found = {path.name for path in folder.iterdir()} - before
+    expected = {output.path for output in outputs}
+    if expected - found:
+        raise _unplanned(target, f"wrote no {sorted(expected - found)[0]}, which it had planned")
+    foreign = found - expected - {name for output in outputs for name in output.also}
+    if foreign:
+        raise _unplanned(target, f"wrote {sorted(foreign)[0]}, which it had not planned")
+
+
+def _unplanned(target: str, what: str) -> TargetError:
+    return TargetError(
+        f"the target {target} {what}",
+        remedy="this is a fault of the target; report it to its plugin's author",
+    )
+
+
+def joined(
+    kept: Iterable[dict[str, object]], added: Iterable[dict[str, object]]
+) -> list[dict[str, object]]:
+    """Join the rows of an earlier run with those of this one.
+
+    What this run left out and the earlier one wrote, with the same target, is written.
+    """
+    rows = list(kept)
+    there = {(row["target"], row["tensor"]) for row in rows}
+    rows += [
+        row
+        for row in added
+        if row["state"] != "dropped" or (row["target"], row["tensor"]) not in there
+    ]
+    return rows
 
 
 def as_rows(

@@ -30,6 +30,7 @@ def build(
     ledger: Iterable[Mapping[str, Any]],
     checks: Iterable[Check],
     packages: Iterable[str],
+    fingerprints: Mapping[str, str],
 ) -> dict[str, Any]:
     """Build the manifest's content; every part of it is plain data, the same for the same input.
 
@@ -41,6 +42,7 @@ def build(
         ledger: Rows of ``ledger.as_rows``.
         checks: What was compared.
         packages: What the targets imported, whose versions may have shaped the output.
+        fingerprints: Of the components that files were made of, see ``identity.fingerprint``.
     """
     checkpoint = match.checkpoint
     return {
@@ -58,7 +60,9 @@ def build(
         "settings": settings(match),
         "sizes": dict(match.sizes),
         "renamed": dict(checkpoint.renamed),
-        "components": components(match),
+        "components": [
+            {**row, "fingerprint": fingerprints.get(row["name"])} for row in components(match)
+        ],
         "files": [
             {
                 "path": file.path,

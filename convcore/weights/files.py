@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from pathlib import Path
 
 from convcore.archive import LazyTensor
@@ -36,6 +37,16 @@ def copy(tensor: LazyTensor, descriptor: int) -> int:
         append(piece, descriptor)
         written += len(piece)
     return written
+
+
+def crc_of(tensor: LazyTensor) -> int:
+    """CRC-32 of the bytes that ``copy`` appends; the source's own where it covers just these."""
+    if tensor.covers_storage and tensor.storage.crc is not None:
+        return tensor.storage.crc
+    crc = 0
+    for piece in tensor.chunks(PIECE):
+        crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def append(data: bytes | memoryview, descriptor: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
-from convcore.weights.files import PIECE, append, copy, create
+from convcore.weights.files import append, copy, crc_of, create
 
 _ROOT = "archive"
 _ALIGNMENT = 64
@@ -35,7 +35,7 @@ def write(path: Path, tree: Any) -> None:
             elements share one storage in the file. ``weights.prove`` compares what was written.
 
     Raises:
-        VerificationError: The source gave fewer bytes than it should.
+        SourceError: The source has fewer bytes now than it had.
         OSError: The disk failed.
     """
     pickle = _Pickle()
@@ -155,9 +155,7 @@ class _Zip:
         self._append(data)
 
     def tensor(self, name: str, tensor: LazyTensor) -> None:
-        # Where the source's CRC-32 covers just these bytes, it need not be computed again.
-        known = tensor.storage.crc if tensor.covers_storage else None
-        self._begin(name, tensor.nbytes, _crc(tensor) if known is None else known)
+        self._begin(name, tensor.nbytes, crc_of(tensor))
         self._size += copy(tensor, self._file)
 
     def close(self) -> None:
@@ -182,13 +180,6 @@ class _Zip:
     def _append(self, data: bytes) -> None:
         append(data, self._file)
         self._size += len(data)
-
-
-def _crc(tensor: LazyTensor) -> int:
-    crc = 0
-    for piece in tensor.chunks(PIECE):
-        crc = zlib.crc32(piece, crc)
-    return crc
 
 
 def _central(record: _Record) -> bytes:
