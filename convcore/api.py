@@ -109,7 +109,7 @@ def convert(
     *,
     layout: str | None = None,
     source: str | None = None,
-    components: Iterable[str] | Mapping[str, str] = (),
+    components: str | Iterable[str] | Mapping[str, str] = (),
     no_discriminators: bool = False,
     all_components: bool = False,
     config: Mapping[str, str] | None = None,
@@ -161,10 +161,10 @@ def convert(
     request = Request(
         Path(path),
         Path(out),
-        (targets,) if isinstance(targets, str) else tuple(targets),
+        _names(targets),
         layout=layout,
         source=source,
-        components=() if split else tuple(components),
+        components=() if split else _names(components),
         splits=dict(components) if isinstance(components, Mapping) else {},
         discriminators=not no_discriminators,
         all_components=all_components,
@@ -182,6 +182,10 @@ def convert(
         add=add,
     )
     return carry_out(request, _registry(disable_plugins, layout_file))
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _registry(disabled: Iterable[str], layout_file: AnyPath | None) -> Registry:

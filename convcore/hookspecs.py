@@ -24,11 +24,16 @@ def convcore_sources() -> Iterable[Source] | None:
     carries no meaning. None declares nothing. A name that another plugin declares already is a
     PluginError. Must not import torch. A complete plugin::
 
+        from convcore import Source, hookimpl
+        from convcore.unwrap import beside, make_checkpoint, state_dict_of
+
         def read(given):
             tree = given.archive.tree if given.archive else None
-            if not isinstance(tree, dict) or "ema_model" not in tree:
+            weights = state_dict_of(tree.get("ema_model")) if isinstance(tree, dict) else None
+            if not weights:
                 return None
-            return make_checkpoint(given, tree["ema_model"], source="ema")
+            rest = beside(tree, "ema_model")
+            return make_checkpoint(given, weights, source="ema", beside=rest)
 
         @hookimpl
         def convcore_sources():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, as_plain
+from convcore.archive import LazyTensor, as_plain, walk_tensors
 from convcore.errors import ConvcoreError, LayoutError, PluginError, warn
 from convcore.host import Registry
 from convcore.match import configure, find_layout
@@ -123,7 +123,8 @@ def look(
         lenient=True,
     )
     if deep:
-        for tensor in checkpoint.tensors.values():
+        beside = (tensor for _, tensor in walk_tensors(checkpoint.rest, file=path))
+        for tensor in chain(checkpoint.tensors.values(), beside):
             if not tensor.unsupported:
                 tensor.verify_record()  # once for each storage, however many views repeat it
     try:
@@ -202,7 +203,7 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
                 "name": prefix,
                 "role": "unknown",
                 "tensor_count": len(group),
-                "parameter_count": sum(math.prod(tensor.shape) for tensor in group),
+                "parameter_count": manifest.parameters({n: checkpoint.tensors[n] for n in names}),
                 "bytes": sum(tensor.nbytes for tensor in group),
             }
         )

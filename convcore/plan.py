@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from convcore.weights import bounded
 
 # Written by the engine itself into every output folder.
 CONFIG = "model_config.json"
+SPLIT = "components"  # the layout that ``--component NAME=KEY_PREFIX`` spells out
 ENGINE_FILES = ("manifest.json", CONFIG, "inference_example.py")
 
 
@@ -54,6 +56,8 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
         ),
     ]
     _stay_inside(paths)
+    for name, content in documents.items():
+        _is_json(name, content)
     for first, second in collisions(paths):
         raise UsageError(
             f"two outputs would have one name: {first} and {second}",
@@ -75,6 +79,16 @@ def _stay_inside(paths: Sequence[str]) -> None:
                 f"{path!r} is no name for a file in the output folder",
                 remedy="this is a fault of the layout or target; report it to its plugin's author",
             )
+
+
+def _is_json(name: str, content: object) -> None:
+    try:
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TargetError(
+            f"the content of {name} is no JSON: {error}",
+            remedy="this is a fault of the layout; report it to its plugin's author",
+        ) from error
 
 
 def choose_components(
@@ -131,9 +145,18 @@ def split_layout(splits: Mapping[str, str], keys: Sequence[str]) -> Layout:
                 remedy="give a prefix of the names that convcore inspect --tensors shows",
             )
         parts.append(Component(legal_component(name), pattern))
+    owner = assigner([(pattern, part.name) for part in parts for pattern in part.keys])
+    filled = {owner(key) for key in keys}
+    empty = [part.name for part in parts if part.name not in filled]
+    if empty:
+        raise UsageError(
+            f"nothing is left for {', '.join(empty)}: longer prefixes take all its tensors",
+            seen=[f"{name}={prefix}" for name, prefix in splits.items()],
+            remedy="give each component a prefix of its own",
+        )
     if REMAINDER in splits:
         raise UsageError(f"{REMAINDER!r} is what is left over", remedy="use another name")
-    return Layout("components", "split by --component NAME=KEY_PREFIX", parts, automatic=False)
+    return Layout(SPLIT, "split by --component NAME=KEY_PREFIX", parts, automatic=False)
 
 
 def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str, str]) -> None:

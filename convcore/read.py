@@ -57,6 +57,11 @@ def read_checkpoint(
             continue
         if checkpoint is not None:
             claims.append((each, checkpoint))
+    if source and not claims:
+        raise SourceError(
+            f"{path.name} is nothing that the source {source} reads",
+            remedy="leave out --source, or name another one (convcore plugins lists them)",
+        )
     return _settled(claims, given, asked, registry, lenient=lenient)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import attrs
 
@@ -64,6 +65,13 @@ class Request(Noun):
     add: bool = False
 
     def __attrs_post_init__(self) -> None:
+        levels = get_args(VerifyLevel)
+        if self.verify not in levels:
+            raise UsageError(
+                f"{self.verify!r} is no level of --verify", remedy=f"give {', '.join(levels)}"
+            )
+        if not self.targets:
+            raise UsageError("no target is named", remedy="name one with --to, for example pth")
         if self.overwrite and self.add:
             raise UsageError("--overwrite and --add exclude each other", remedy="give one of them")
         if self.components and self.splits:
@@ -76,5 +84,6 @@ class Request(Noun):
                 "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"
             )
         for option, value in (("--atol", self.atol), ("--rtol", self.rtol)):
-            if value is not None and not 0 <= value < math.inf:
+            number = isinstance(value, int | float)
+            if value is not None and not (number and 0 <= value < math.inf):
                 raise UsageError(f"{option} {value} is no tolerance", remedy="give 0 or more")

@@ -81,8 +81,12 @@ def test_tensors_are_read_when_they_are_asked_for(example: Path) -> None:
         ({"overwrite": True, "add": True}, convcore.UsageError),
         ({"layout": "etm"}, convcore.LayoutError),
         ({"components": {"a": "nothing."}}, convcore.UsageError),
+        ({"components": {"a": "generator_AB", "b": "generator_AB"}}, convcore.UsageError),
+        ({"verify": "frob"}, convcore.UsageError),
+        ({"targets": ()}, convcore.UsageError),
+        ({"atol": "small"}, convcore.UsageError),
     ],
-    ids=["unknown target", "contradiction", "other layout", "unknown prefix"],
+    ids=str,
 )
 def test_a_fault_is_raised_as_the_command_exits(
     example: Path, tmp_path: Path, options: dict, error: type[Exception]
@@ -91,6 +95,12 @@ def test_a_fault_is_raised_as_the_command_exits(
         convcore.convert(example, tmp_path / "out", **options)
 
     assert not (tmp_path / "out").exists()
+
+
+def test_one_component_may_be_named_as_text(example: Path, tmp_path: Path) -> None:
+    convcore.convert(example, tmp_path / "out", components="generator_AB")
+
+    assert [path.name for path in (tmp_path / "out").glob("*.pth")] == ["generator_AB.pth"]
 
 
 def test_a_broken_plugin_is_a_python_warning(

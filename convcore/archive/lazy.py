@@ -134,8 +134,9 @@ class LazyTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its elements written out densely."""
-        return prod(self.spec.shape) * self.itemsize
+        """Bytes of its elements written out densely; of an unknown type, those stored."""
+        size = _ITEMSIZE.get(self.spec.dtype)
+        return self.storage.nbytes if size is None else prod(self.spec.shape) * size
 
     @property
     def contiguous(self) -> bool:

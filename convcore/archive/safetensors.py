@@ -26,7 +26,8 @@ def read(file: SourceFile, budgets: Budgets) -> tuple[dict[str, LazyTensor], dic
     """Read a safetensors file.
 
     Returns:
-        Tensors by name in the order of the header, and ``__metadata__``.
+        Tensors by name in the order of the header, then those that ``__metadata__`` says share
+        another's bytes, and ``__metadata__`` itself.
 
     Raises:
         Malformed: The header breaks a rule, or does not describe exactly the bytes there are.
@@ -51,6 +52,9 @@ def read(file: SourceFile, budgets: Budgets) -> tuple[dict[str, LazyTensor], dic
         tensors[name] = tensor
         ranges.append((tensor.storage.position, tensor.storage.nbytes, name))
     _check_cover(file, ranges, 8 + length)
+    # What shares a tensor's bytes is left out of the format; its writers note it here.
+    aliases = {n: kept for n, kept in metadata.items() if n not in tensors and n != "format"}
+    tensors |= {name: tensors[kept] for name, kept in aliases.items() if kept in tensors}
     return tensors, metadata
 
 

@@ -101,6 +101,9 @@ def answer(arguments: list[str]) -> int:
             return _explain(error, arguments)
         except click.exceptions.Exit as exit_:
             return exit_.exit_code
+        except click.exceptions.NoArgsIsHelpError as help_:
+            sys.stderr.write(f"{help_.format_message()}\n")
+            return UsageError.exit_code
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "convcore"
             fault = UsageError(error.format_message(), remedy=f"see {where} --help")

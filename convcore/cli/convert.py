@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,9 @@ def command(
     from convcore.cli import show
 
     show.broken_plugins(registry)
-    with show.progress(quiet=as_json) as told:
+    # What a plugin prints must not get between the lines of the one JSON document.
+    aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    with aside, show.progress(quiet=as_json) as told:
         report = convert(request, registry, told)
     if session.verbose:
         click.echo(f"{time.perf_counter() - started:.3f} s", err=True)

@@ -33,9 +33,17 @@ def command(session: Session, /, checkpoint: Path, as_json: bool, **given: Any) 
         from convcore.read import read_checkpoint
 
         found = read_checkpoint(
-            checkpoint, registry, source=given["source"], key=given["key"], config=config
+            checkpoint,
+            registry,
+            source=given["source"],
+            key=given["key"],
+            config=config,
+            allow_opaque_calls=given["allow_opaque_calls"],
         )
-        click.echo(suggest(found), nl=False)
+        if as_json:
+            show.json_document({"layout_file": suggest(found)})
+        else:
+            click.echo(suggest(found), nl=False)
         return
     result = inspect(
         checkpoint,

@@ -33,5 +33,7 @@ def command(session: Session, folder: Path, as_json: bool) -> None:
     if as_json:
         show.json_document({"passed": True, "checks": [attrs.asdict(check) for check in checks]})
         return
-    rows = [(check.file, check.check, check.figures.get("max_abs", "")) for check in checks]
-    show.table(f"{len(checks)} checks passed in {folder}", ("file", "check", "max abs"), rows)
+    skipped = [check for check in checks if "reason" in check.figures]
+    rows = [(c.file, c.check, c.figures.get("max_abs", "")) for c in checks if c not in skipped]
+    show.table(f"{len(rows)} checks passed in {folder}", ("file", "check", "max abs"), rows)
+    show.lines("Parity not re-run", [f"{c.file}: {c.figures['reason']}" for c in skipped])

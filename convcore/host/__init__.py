@@ -103,6 +103,7 @@ def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] 
         extra_layouts: Layouts the user declares without a plugin.
     """
     said = os.environ.get("CONVCORE_DISABLE_PLUGINS", "").split(",")
+    disabled = list(disabled)
     off = {*disabled, *(name.strip() for name in said if name.strip())}
     manager = pluggy.PluginManager("convcore")
     manager.add_hookspecs(hookspecs)
@@ -122,6 +123,10 @@ def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] 
         for kind, thing in declared:
             owner = entry.name if alone else plugin.distribution
             things[kind].setdefault(thing.name, []).append((owner, thing))
+    known = {name for entry in entries for name in (entry.name, entry.distribution)}
+    for name in disabled:
+        if name not in known:
+            warn(f"-p no:{name} switches nothing off: there is no such plugin")
     return _joined(things, tuple(plugins), manager)
 
 

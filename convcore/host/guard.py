@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from convcore.archive import LazyTensor
 from convcore.errors import ConvcoreError, PluginError, VerificationError
 from convcore.model import Checkpoint, Graph, Layout, Schema, Source
 from convcore.target import Check, LedgerEntry, Output, Target
@@ -95,6 +96,12 @@ def _wrapped(
 
 
 def _check(answer: Any, name: str, whose: str, plugin: str) -> None:
+    if isinstance(answer, Checkpoint):
+        tensors: Mapping[str, object] = answer.tensors
+        odd = [key for key, value in tensors.items() if not isinstance(value, LazyTensor)]
+        if odd:
+            kind = type(tensors[odd[0]]).__name__
+            raise _fault(f"{name} calls {odd[0]!r} a tensor, which is a {kind}", whose, plugin)
     if name in _ANSWERS and not isinstance(answer, _ANSWERS[name]):
         expected = " or ".join(kind.__name__ for kind in _ANSWERS[name])
         said = f"{name} returned {type(answer).__name__}, not {expected}"

@@ -17,10 +17,13 @@ def fingerprint(state: Mapping[str, LazyTensor]) -> str:
     checksums.
     """
     digest = hashlib.sha256()
+    sums: dict[object, int | None] = {}  # names that share their elements are summed once
     for name in sorted(state):
         tensor = state[name]
-        crc = None if tensor.unsupported else crc_of(tensor)
-        digest.update(f"{name} {tensor.dtype} {tensor.shape} {crc}\n".encode())
+        if tensor.identity not in sums:
+            sums[tensor.identity] = None if tensor.unsupported else crc_of(tensor)
+        line = f"{name} {tensor.dtype} {tensor.shape} {sums[tensor.identity]}\n"
+        digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

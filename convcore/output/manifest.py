@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import convcore
-from convcore.archive import as_plain
+from convcore.archive import LazyTensor, as_plain
 from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 from convcore.model import LayoutMatch
@@ -103,15 +103,20 @@ def components(match: LayoutMatch) -> list[dict[str, Any]]:
                 "name": part.name,
                 "role": part.role,
                 "tensor_count": len(state),
-                "parameter_count": sum(
-                    math.prod(tensor.shape)
-                    for name, tensor in state.items()
-                    if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
-                ),
+                "parameter_count": parameters(state),
                 "bytes": sum(tensor.nbytes for tensor in state.values()),
             }
         )
     return rows
+
+
+def parameters(state: Mapping[str, LazyTensor]) -> int:
+    """How many numbers are trained: those of all tensors but the statistics of batch norms."""
+    return sum(
+        math.prod(tensor.shape)
+        for name, tensor in state.items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

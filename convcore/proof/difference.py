@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcore.archive import LazyTensor
 from convcore.archive.in_step import in_step
+from convcore.errors import SourceError
 from convcore.host import Registry
 from convcore.output import manifest
 from convcore.proof.reopened import written
@@ -64,7 +65,13 @@ def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
 def named_tensors(path: Path, registry: Registry) -> Mapping[str, LazyTensor]:
     """Return the tensors of a checkpoint, or of an output folder under their source's names."""
     if (path / manifest.NAME).is_file():
-        return dict(written(path, manifest.load(path)))
+        found = written(path, manifest.load(path))
+        if not found:
+            raise SourceError(
+                f"{path} holds no weight files that could be compared",
+                remedy="add them with --to pth --add, or give the checkpoint it was made from",
+            )
+        return found
     return read_checkpoint(path, registry).tensors
 
 
@@ -92,12 +99,15 @@ def compare(one: LazyTensor, two: LazyTensor) -> dict[str, Any] | None:
     for pair in itertools.chain([first], differing):
         here, there = (_numbers(piece, one.dtype) for piece in pair)
         with np.errstate(invalid="ignore"):
-            distance = np.abs(here - there)
+            distance = np.abs(here - there).astype(np.float64)
         # Where both are NaN, or the same infinity, nothing differs that a number could tell.
         finite = distance[np.isfinite(distance)]
         if finite.size:
             largest = max(largest or 0.0, float(finite.max()))
-        changed += int(np.count_nonzero(~((here == there) | (np.isnan(here) & np.isnan(there)))))
+        equal = here == there
+        if here.dtype != object:
+            equal |= np.isnan(here) & np.isnan(there)
+        changed += int(np.count_nonzero(~equal))
     return {
         "max_abs": largest,
         "elements_changed": changed,
@@ -106,7 +116,7 @@ def compare(one: LazyTensor, two: LazyTensor) -> dict[str, Any] | None:
 
 
 def _numbers(data: bytes | memoryview, dtype: str) -> np.ndarray[Any, Any]:
-    """The values of a piece as float64 or complex128."""
+    """The values of a piece: integers exactly, others as float64 or complex128."""
     import numpy as np
 
     if dtype == "bfloat16":
@@ -114,4 +124,6 @@ def _numbers(data: bytes | memoryview, dtype: str) -> np.ndarray[Any, Any]:
         halves = np.frombuffer(data, "<u2").astype("<u4") << 16
         return halves.view("<f4").astype(np.float64)
     values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
+    if values.dtype.kind in "iu" and values.itemsize == 8:
+        return values.astype(object)  # float64 cannot tell neighbours beyond 2**53 apart
     return values.astype(np.complex128 if dtype.startswith("complex") else np.float64)

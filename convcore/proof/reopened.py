@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from convcore.match import assemble
 from convcore.match.candidates import consider
 from convcore.model import Checkpoint, LayoutMatch, Setting
 from convcore.output import manifest
+from convcore.plan import SPLIT
+
+# Targets whose files any reader of checkpoints reads.
+_READABLE = ("pth", "state-dict", "safetensors")
 
 
 def reopen(folder: Path, registry: Registry) -> LayoutMatch:
@@ -31,9 +35,9 @@ def reopen(folder: Path, registry: Registry) -> LayoutMatch:
     """
     content = manifest.load(folder)
     names = {original: name for name, original in content.get("renamed", {}).items()}
-    tensors = {names.get(key, key): tensor for key, tensor in written(folder, content)}
+    tensors = {names.get(key, key): tensor for key, tensor in written(folder, content).items()}
     name = content["layout"]
-    layout = registry.find("layouts", name if name in registry.layouts else "plain")
+    layout = registry.find("layouts", "plain" if name == SPLIT else name)
     checkpoint = Checkpoint(
         folder,
         content["source"]["source"],
@@ -54,23 +58,45 @@ def reopen(folder: Path, registry: Registry) -> LayoutMatch:
     )
 
 
-def written(folder: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, LazyTensor]]:
-    """Yield (name in the source, tensor in the output) for every weight file of the manifest."""
-    archives: dict[str, dict[str, LazyTensor]] = {}
-    seen = set()
+def written(folder: Path, content: Mapping[str, Any]) -> dict[str, LazyTensor]:
+    """Return what the weight files of an output hold: name in the source to tensor.
+
+    A tensor that several files hold is taken from the first that can be read; what a target wrote
+    in a format of its own cannot be.
+
+    Raises:
+        SourceError: A weight file is damaged, or does not hold what the manifest says.
+    """
+    archives: dict[str, dict[str, LazyTensor] | SourceError] = {}
+    found: dict[str, LazyTensor] = {}
+    faults: dict[str, SourceError] = {}
     for row in content["ledger"]:
         name, file = row["tensor"], row["file"]
-        if name is None or name in seen or row["state"] not in ("written", "alias"):
+        if name is None or name in found or row["state"] not in ("written", "alias"):
             continue
         if not file or file.endswith(".onnx"):
             continue
         if file not in archives:
-            archives[file] = dict(walk_tensors(open_archive(folder / file).tree))
-        tensor = archives[file].get(row["key"])
-        if tensor is None:
+            archives[file] = _opened(folder / file)
+        archive = archives[file]
+        if isinstance(archive, SourceError):
+            if row["target"] in _READABLE:
+                faults[name] = archive
+        elif row["key"] in archive:
+            found[name] = archive[row["key"]]
+        else:
             raise SourceError(
                 f"{file} has no tensor {row['key']}, which the manifest says it holds",
                 remedy="convert the checkpoint again",
             )
-        seen.add(name)
-        yield name, tensor
+    for name, fault in faults.items():
+        if name not in found:
+            raise fault
+    return found
+
+
+def _opened(path: Path) -> dict[str, LazyTensor] | SourceError:
+    try:
+        return dict(walk_tensors(open_archive(path).tree))
+    except SourceError as error:
+        return error

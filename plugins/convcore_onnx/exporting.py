@@ -114,9 +114,10 @@ def export(module: torch.nn.Module, graph: Graph, opset: int) -> Export:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
-        lines = str(root).strip().splitlines() or ["no reason given"]
+        # The first line alone may be a heading ("Found the following conflicts:").
+        said = " ".join(str(root).split()) or "no reason given"
         raise TargetError(
-            f"torch could not export {graph.name}: {type(root).__name__}: {lines[0][:300]}",
+            f"torch could not export {graph.name}: {type(root).__name__}: {said[:500]}",
             remedy="write the weights with --to pth; a network that torch.export cannot follow "
             "needs a graph of its own in the layout",
         ) from error

@@ -16,7 +16,13 @@ from convcore.archive.pickles.values import TorchName
 from convcore.archive.values import Opaque
 
 _BYTES = BY_NAME["uint8"]
-_SUBBYTE = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4", "float4_e2m1fn_x2", "bits8")
+# Bytes of types that are named, counted and not copied.
+_UNCOPIED = {
+    **dict.fromkeys(("qint8", "quint8", "quint4x2", "quint2x4", "float4_e2m1fn_x2"), 1),
+    **dict.fromkeys(("bits8", "bits1x8", "bits2x4", "bits4x2"), 1),
+    "bits16": 2,
+    "qint32": 4,
+}
 LARGEST = 1 << 63
 
 
@@ -42,10 +48,11 @@ def dtype_named(value: Any) -> DType:
     Raises:
         Malformed: It is none.
     """
-    if type(value) is TorchName and value.text.removeprefix("torch.") in BY_NAME:
-        return BY_NAME[value.text.removeprefix("torch.")]
-    if type(value) is TorchName and value.text.removeprefix("torch.") in _SUBBYTE:
-        return DType(value.text.removeprefix("torch."), 1, None, None, None)
+    name = value.text.removeprefix("torch.") if type(value) is TorchName else ""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    if name in _UNCOPIED:
+        return DType(name, _UNCOPIED[name], None, None, None)
     raise Malformed(f"{shown(value)} is no element type")
 
 
@@ -114,7 +121,7 @@ VALUES: dict[tuple[str, str], Callable[[str, str], Any]] = {
     },
     ("torch", "Tensor"): Opaque,
     ("torch._tensor", "Tensor"): Opaque,
-    **{("torch", name): _torch_name("dtype") for name in (*BY_NAME, *_SUBBYTE)},
+    **{("torch", name): _torch_name("dtype") for name in (*BY_NAME, *_UNCOPIED)},
     **{
         ("torch", name): _torch_name("layout")
         for name in [

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from convcore.archive.dtypes import BY_STORAGE, DType
+from convcore.archive.dtypes import BY_NAME, BY_STORAGE, DType
 from convcore.archive.faults import Malformed, shown
 from convcore.archive.lazy import LazyTensor, TypedStorage, settle
 from convcore.archive.pickles.reading import Reading, Rebuild
@@ -66,7 +66,9 @@ def tensor_of(
     if spec is None:
         spec = reading.specs[key] = TensorSpec(kind.name, shape)
     reading.charged += 400
-    unsupported = "quantized" if kind.name[0] == "q" else None
+    unsupported = None
+    if kind.name not in BY_NAME:
+        unsupported = "quantized" if kind.name[0] == "q" else f"of type {kind.name}"
     return LazyTensor(
         spec, storage.storage, begin // kind.itemsize + offset, steps, unsupported=unsupported
     )
