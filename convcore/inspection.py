@@ -16,6 +16,7 @@ from convcore.match import configure, find_layout
 from convcore.match.mismatch import prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.output import manifest
+from convcore.plan import check_config
 from convcore.read import read_checkpoint
 
 
@@ -134,6 +135,7 @@ def look(
             raise
         why = [*checkpoint.evidence, error.what, *error.seen]
         return Inspection(_describe(checkpoint, None, why, tensors), checkpoint)
+    check_config(match.layout, (), config or {})
     try:
         match = configure(match, config or {})
     except (LayoutError, PluginError) as error:

@@ -135,6 +135,7 @@ class Target(Noun):
         verify: Compares what was written with where it came from.
         needs: Packages imported late; a missing one is an error before anything is written.
         accepts: Returns why a match cannot be written, or None when it can.
+        options: Names that ``--config`` may give it, each with what it means.
     """
 
     name: str = attrs.field(validator=legal.name)

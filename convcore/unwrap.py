@@ -24,7 +24,7 @@ _NOT_MODELS = ("optim", "lr_sched", "sched", "callbacks", "loops", *_HYPER)
 _LEVELS = 3
 _SHOWN = 12
 # More entries than any wrapper has; walking a bomb of millions would take memory and seconds.
-_MOST_ENTRIES = 100_000
+MOST_ENTRIES = 100_000
 
 
 def state_dict_of(value: Any) -> Mapping[str, LazyTensor] | None:
@@ -65,7 +65,7 @@ def state_dicts(tree: Mapping[Any, Any]) -> dict[str, Mapping[str, LazyTensor]]:
     """Return every state dict among a file's entries, or, if there is none, among theirs."""
     level = {key: value for key, value in tree.items() if isinstance(key, str)}
     for _ in range(_LEVELS):
-        if len(level) > _MOST_ENTRIES:
+        if len(level) > MOST_ENTRIES:
             return {}
         found = {key: tensors for key, value in level.items() if (tensors := state_dict_of(value))}
         if found:

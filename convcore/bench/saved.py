@@ -13,6 +13,7 @@ import attrs
 from convcore.archive.bounded_json import read_json
 from convcore.bench.record import SCHEMA_VERSION, Benchmark, Run
 from convcore.errors import SourceError, UsageError
+from convcore.output.place import umask
 
 MAX_SAMPLES = 2000
 
@@ -42,7 +43,7 @@ def save(benchmark: Benchmark, path: Path) -> None:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            Path(draft).chmod(0o666 & ~_umask())
+            Path(draft).chmod(0o666 & ~umask())
             Path(draft).replace(path)
         except BaseException:
             Path(draft).unlink(missing_ok=True)
@@ -93,9 +94,3 @@ def _thinned(run: Run) -> Run:
         return run
     kept = tuple(run.samples_ns[index * count // MAX_SAMPLES] for index in range(MAX_SAMPLES))
     return attrs.evolve(run, samples_ns=kept)
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # the only way to read it is to set it
-    os.umask(mask)
-    return mask

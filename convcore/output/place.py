@@ -63,5 +63,12 @@ def disk_fault(error: OSError, output: Path) -> TargetError:
     where = error.filename or output
     return TargetError(
         f"writing {where} failed: {error.strerror or error}",
-        remedy="free some space or mend the file system, then run again; nothing was changed",
+        remedy="free space, or mend what the system says, then run again; nothing was changed",
     )
+
+
+def umask() -> int:
+    """The rights that new files are not given."""
+    mask = os.umask(0)  # the only way to read it is to set it
+    os.umask(mask)
+    return mask

@@ -20,7 +20,7 @@ from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupte
 from convcore.noun import Noun
 from convcore.output.digests import flush
 from convcore.output.lock import locked
-from convcore.output.place import disk_fault, exists, occupied, resolve
+from convcore.output.place import disk_fault, exists, occupied, resolve, umask
 
 _RESERVE = 16 << 20
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.convcore-(?P<pid>\d+)-[0-9a-f]{8}", re.DOTALL)
@@ -39,7 +39,7 @@ class Staging(Noun):
         for path in self.folder.iterdir():
             flush(path)
         flush(self.folder)
-        self.folder.chmod(0o777 & ~_umask())
+        self.folder.chmod(0o777 & ~umask())
         with uninterrupted():
             raise_if_asked()
             if occupied(self.output):
@@ -134,9 +134,3 @@ def _exchange(new: Path, old: Path) -> None:
         old.rename(aside)
         new.rename(old)
         aside.rename(new)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

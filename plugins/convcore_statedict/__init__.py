@@ -11,6 +11,7 @@ from convcore.hookspecs import hookimpl
 from convcore.model import Checkpoint, Input, Source
 from convcore.unwrap import (
     CANONICAL,
+    MOST_ENTRIES,
     WHOLE,
     beside,
     choose,
@@ -21,7 +22,6 @@ from convcore.unwrap import (
 )
 
 NAME = "state-dict"
-_MOST_ENTRIES = 100_000  # of a wrapper; a state dict may have more
 
 
 def read(given: Input) -> Checkpoint | None:
@@ -66,7 +66,7 @@ def _wrapped(
     given: Input, tree: Mapping[Any, Any] | list[Any] | tuple[Any, ...]
 ) -> tuple[Mapping[str, LazyTensor], str, dict[str, Any]]:
     listed = not isinstance(tree, Mapping)
-    if len(tree) > _MOST_ENTRIES:
+    if len(tree) > MOST_ENTRIES:
         raise SourceError(
             f"{given.path.name} holds {len(tree):,} entries that are no state dict",
             remedy="name the place of the weights with --key PATH, or save model.state_dict()",
