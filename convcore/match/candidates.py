@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from convcore.archive import TensorSpec
 from convcore.errors import ConvcoreError, warn
 from convcore.host import Registry
 from convcore.model import Checkpoint, Layout
@@ -77,6 +78,23 @@ def consider(layout: Layout, checkpoint: Checkpoint) -> Candidate:
         present = sum(key in specs for key in schema.shapes)
         coverage = present / max(1, len(schema.shapes))
     return Candidate(layout, states, solution, coverage, absent)
+
+
+def covered(
+    layout: Layout, specs: Mapping[str, TensorSpec]
+) -> tuple[frozenset[str], Solution] | None:
+    """Return a layout's keys that are there, and what its schema says, whatever is missing.
+
+    Returns:
+        None for a layout without a schema, and where the schema cannot do without some component.
+    """
+    if layout.schema is None:
+        return None
+    try:
+        schema = layout.schema(specs)
+    except ConvcoreError:
+        return None
+    return frozenset(specs.keys() & schema.shapes.keys()), solve(schema, specs)
 
 
 def candidates(checkpoint: Checkpoint, registry: Registry) -> tuple[Candidate, ...]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.hookspecs import hookimpl
-from convcore.model import Component, Layout
+from convcore.model import Component, Layout, Source
+from convcore_cyclegan import exported
 from convcore_cyclegan.configuration import configure, documents
 from convcore_cyclegan.graphs import graphs
 from convcore_cyclegan.normalisation import FILE
@@ -18,7 +19,7 @@ from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS, schem
 if TYPE_CHECKING:
     from convcore_cyclegan.runtime import FeatureConverter as FeatureConverter
 
-__all__ = ["FeatureConverter", "convcore_layouts"]
+__all__ = ["FeatureConverter", "convcore_layouts", "convcore_sources"]
 
 
 @hookimpl
@@ -43,6 +44,13 @@ def convcore_layouts() -> list[Layout]:
             nets=Path(__file__).with_name("nets.py"),
         )
     ]
+
+
+@hookimpl
+def convcore_sources() -> list[Source]:
+    """Declare the folder of exported networks."""
+    summary = "a folder of exported CycleGAN networks: generator_AB.pth, generator_BA.pth"
+    return [Source(exported.NAME, summary, exported.read)]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,13 +22,14 @@ class FeatureConverter:
 
     Where the normalisation is not known, features go in and come out normalised. For the early
     architecture the position of each frame, 0 for the first and 1 for the last, is added here.
+    A direction is loaded when it is first used, so one generator's file is enough for its own.
 
     Args:
         folder: Output of a conversion, with ONNX or weight files of the generators.
         backend: ``onnxruntime`` reads ``.onnx`` files, ``torch`` reads ``.pth`` files.
 
     Raises:
-        UsageError: The files a backend needs are not there.
+        UsageError: The folder has neither generator's file for the backend.
         LayoutError: The normalisation beside them is broken.
     """
 
@@ -41,8 +42,10 @@ class FeatureConverter:
         config = _config(folder)
         self.early: bool = config.get("version") == "early"
         self.channels: int = config["output_dim" if self.early else "input_dim"]
-        load = _onnx_network if backend == "onnxruntime" else _torch_network
-        self._networks = {way: load(folder, f"generator_{way}", config) for way in ("AB", "BA")}
+        self._folder, self._config, self._backend = folder, config, backend
+        self._networks: dict[str, _Network] = {}
+        if not any(_file(folder, way, backend).is_file() for way in ("AB", "BA")):
+            raise _missing(folder, "AB", backend)
         path = folder / FILE
         known = path.is_file() and not self.early
         self.normalisation: Normalisation | None = (
@@ -54,6 +57,7 @@ class FeatureConverter:
 
         Raises:
             ValueError: The array has another shape.
+            UsageError: The folder has the other direction only, or the file is damaged.
         """
         return self._convert(features, "AB")
 
@@ -74,13 +78,23 @@ class FeatureConverter:
         if self.early:
             position = np.linspace(0, 1, x.shape[1], dtype=np.float32)[None, :, None]
             x = np.concatenate([x, np.broadcast_to(position, (*x.shape[:2], 1))], axis=2)
+        network = self._network(way)
         known = self.normalisation
         if known is None:
-            return self._networks[way](x).reshape(given.shape)
+            return network(x).reshape(given.shape)
         a, b = _arrays(known.mean_a, known.std_a), _arrays(known.mean_b, known.std_b)
         (mean_in, std_in), (mean_out, std_out) = (a, b) if way == "AB" else (b, a)
-        y: Array = self._networks[way]((x - mean_in) / std_in) * std_out + mean_out
+        y: Array = network((x - mean_in) / std_in) * std_out + mean_out
         return y.reshape(given.shape)
+
+    def _network(self, way: str) -> _Network:
+        if way not in self._networks:
+            path = _file(self._folder, way, self._backend)
+            if not path.is_file():
+                raise _missing(self._folder, way, self._backend)
+            load = _onnx_network if self._backend == "onnxruntime" else _torch_network
+            self._networks[way] = load(path, self._config)
+        return self._networks[way]
 
 
 def _arrays(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Array, Array]:
@@ -97,20 +111,24 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _required(folder: Path, name: str, suffix: str, target: str) -> Path:
-    path = folder / f"{name}{suffix}"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder} has no {path.name}",
-            remedy=f"convert the checkpoint with --to {target}, or choose the other backend",
-        )
-    return path
+def _file(folder: Path, way: str, backend: str) -> Path:
+    return folder / f"generator_{way}{'.onnx' if backend == 'onnxruntime' else '.pth'}"
 
 
-def _onnx_network(folder: Path, name: str, config: dict[str, Any]) -> _Network:
+def _missing(folder: Path, way: str, backend: str) -> UsageError:
+    path = _file(folder, way, backend)
+    target = path.suffix.removeprefix(".")
+    if _file(folder, way[::-1], backend).is_file():
+        remedy = f"convert the checkpoint again with --to {target} --component {path.stem}, or "
+        remedy += "without --component for both directions"
+    else:
+        remedy = f"convert the checkpoint with --to {target}, or choose the other backend"
+    return UsageError(f"{folder} has no {path.name}", remedy=remedy)
+
+
+def _onnx_network(path: Path, config: dict[str, Any]) -> _Network:
     import onnxruntime
 
-    path = _required(folder, name, ".onnx", "onnx")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def network(x: Array) -> Array:
@@ -120,12 +138,11 @@ def _onnx_network(folder: Path, name: str, config: dict[str, Any]) -> _Network:
     return network
 
 
-def _torch_network(folder: Path, name: str, config: dict[str, Any]) -> _Network:
+def _torch_network(path: Path, config: dict[str, Any]) -> _Network:
     import torch
 
     from convcore_cyclegan import nets
 
-    path = _required(folder, name, ".pth", "pth")
     if config.get("version") == "early":
         arguments = {key: config[key] for key in ("input_dim", "output_dim", "hidden_dims")}
         module: torch.nn.Module = nets.EarlyGenerator(**arguments)

@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 def convcore_sources() -> list[Source]:
     """Declare the folder of separate files, and the files themselves."""
     summary = "an ETM folder of separate files, one of them, or its flat or wrapped model file"
-    return [Source(NAME, summary, read, {"state-dict"})]
+    return [Source(NAME, summary, read, {"state-dict", "lightning"})]
 
 
 @hookimpl

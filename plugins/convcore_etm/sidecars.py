@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from convcore.archive import LazyTensor
 from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
 from convcore.model import Input
-from convcore_etm.vectorizer import check_vocabulary, read_vectorizer
+from convcore.names import counted
+from convcore_etm.vectorizer import read_vectorizer, read_vocabulary
 
 THETA = "best_theta.pt"
 VOCABULARY = "vocab.json"
@@ -65,8 +66,8 @@ def find_sidecars(
     stated_words = found.hyper_parameters.get("text_dim")
     words = _size(tensors, ("text_encoder.0.weight", 1), ("rho_text", 1), ("lambda_text", 1))
     words = stated_words if words is None and isinstance(stated_words, int) else words
-    for name in (VOCABULARY, VECTORIZER):
-        _find_words(given, name, home, words, found)
+    known = [_find_words(given, name, home, words, found) for name in (VOCABULARY, VECTORIZER)]
+    found.evidence.extend(_disagreement(*known))
     return found
 
 
@@ -102,28 +103,32 @@ def _find_theta(given: Input, home: Path, prefix: str, topics: int | None, found
         return
 
 
-def _find_words(given: Input, name: str, home: Path, words: int | None, found: Sidecars) -> None:
+def _find_words(
+    given: Input, name: str, home: Path, words: int | None, found: Sidecars
+) -> Mapping[str, int] | None:
+    """Take a file up and return its words with their columns; None where it has or is none."""
     for folder in _places(home):
         path = folder / name
         if not path.is_file():
             continue
         try:
-            count, odd = _count(path)
+            known, odd = _vocabulary(path)
         except SourceError as error:
             if error.kind != "unsafe" or not given.allow_opaque_calls:
                 raise
             found.evidence.append(f"{name} names code that runs when it is loaded: not taken")
             continue
-        if words is not None and count not in (None, words):
+        if words is not None and known is not None and len(known) != words:
             found.evidence.append(
-                f"{name} in {folder.name}/ has {count} words, the model {words}: not taken"
+                f"{name} in {folder.name}/ has {len(known)} words, the model {words}: not taken"
             )
             continue
         found.paths[name] = path
         if folder != home:
             found.evidence.append(f"{name} was taken from {folder.name}/, where training puts it")
         found.evidence.extend(odd)
-        return
+        return known
+    return None
 
 
 def _places(home: Path) -> tuple[Path, ...]:
@@ -132,13 +137,29 @@ def _places(home: Path) -> tuple[Path, ...]:
     return (home, *(place for place in near if place != home.absolute()))
 
 
-def _count(path: Path) -> tuple[int | None, list[str]]:
-    """Return how many words a file knows, and what is to be said of it."""
+def _vocabulary(path: Path) -> tuple[Mapping[str, int] | None, list[str]]:
+    """Return which words a file knows, and what is to be said of it."""
     if path.name == VOCABULARY:
-        return len(check_vocabulary(path, read_json(path))), []
+        return read_vocabulary(path), []
     vectorizer = read_vectorizer(path)
     if vectorizer is None:
         return None, [f"{path.name} holds no TfidfVectorizer: copied, and no idf.json written"]
     odd = vectorizer.unsupported
     said = f"{path.name} has settings that the runtime does not compute: {', '.join(odd)}"
-    return len(vectorizer.vocabulary), [said] if odd else []
+    return vectorizer.vocabulary, [said] if odd else []
+
+
+def _disagreement(
+    beside: Mapping[str, int] | None, fitted: Mapping[str, int] | None
+) -> Iterator[str]:
+    """Say where the two contradict each other: the vectorizer made the columns of the training."""
+    if beside is None or fitted is None:
+        return
+    odd = [word for word in {**fitted, **beside} if beside.get(word) != fitted.get(word)]
+    if odd:
+        places = " and ".join(str(each.get(odd[0], "none")) for each in (beside, fitted))
+        yield (
+            f"{VOCABULARY} and {VECTORIZER} disagree on {counted(len(odd), 'word')}, such as "
+            f"{odd[0][:40]!r} (column {places}): the vectorizer's vocabulary is written as "
+            f"{VOCABULARY}"
+        )

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from convcore.archive import LazyTensor, Opaque
+from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
 from convcore_etm.tfidf import unsupported
 
@@ -29,6 +30,8 @@ _DEFAULTS: dict[str, Any] = {
     "token_pattern": r"(?u)\b\w\w+\b",
     "tokenizer": None,
 }
+_AGAIN = "save the fitted vectorizer again with joblib.dump, or move the file away"
+_ANEW = "write the fitted vectorizer's vocabulary_ into it again, or move the file away"
 _ENGLISH = Path(__file__).with_name("english_stop_words.txt")
 
 
@@ -58,11 +61,19 @@ def read_vectorizer(path: Path) -> Vectorizer | None:
     """
     from convcore.archive.joblib import read_joblib
 
-    tree = read_joblib(path)
+    try:
+        tree = read_joblib(path)
+    except SourceError as error:
+        # The reader's own remedies are those for checkpoints.
+        remedy = error.remedy if error.kind == "unsafe" else _AGAIN
+        raise SourceError(error.what, seen=error.seen, remedy=remedy, kind=error.kind) from error
     if not isinstance(tree, Opaque) or (tree.module, tree.name) != _CLASS:
         return None
     state = _state(tree)
-    words = check_vocabulary(path, state.get("vocabulary_"))
+    words = state.get("vocabulary_")
+    if not isinstance(words, Mapping) or not words:
+        raise _refused(path, "it holds no vocabulary; was the vectorizer fitted?")
+    words = _checked(path, words, _AGAIN)
     transformer = _state(state.get("_tfidf"))
     # Where both have a setting, scikit-learn transforms with the inner one's.
     stated = {**_DEFAULTS, **state, **transformer}
@@ -79,21 +90,28 @@ def _state(value: Any) -> Mapping[Any, Any]:
     return state if isinstance(state, Mapping) else {}
 
 
-def check_vocabulary(path: Path, words: Any) -> dict[str, int]:
-    """Return a vocabulary in which every column from 0 on has exactly one word.
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Read a JSON file of words and their columns.
 
     Raises:
-        SourceError: It is not that.
+        SourceError: It is none, or not every column from 0 on has exactly one word.
     """
+    words = read_json(path)
     if not isinstance(words, Mapping) or not words:
-        raise _refused(path, "it holds no vocabulary; was the vectorizer fitted?")
+        held = "nothing" if words in ({}, None) else f"a {type(words).__name__}"
+        raise _refused(path, f"it holds {held}, not an object of words and their columns", _ANEW)
+    return _checked(path, words, _ANEW)
+
+
+def _checked(path: Path, words: Mapping[Any, Any], remedy: str) -> dict[str, int]:
+    """Return a vocabulary in which every column from 0 on has exactly one word, or refuse it."""
     odd = sum(not _is_text(word) or type(column) is not int for word, column in words.items())
     if odd:
-        raise _refused(path, f"{odd} entries of its vocabulary are not text and a whole number")
+        why = f"{odd} entries of its vocabulary are not text and a whole number"
+        raise _refused(path, why, remedy)
     if sorted(words.values()) != list(range(len(words))):
-        raise _refused(
-            path, f"its {len(words)} words do not fill the columns 0 to {len(words) - 1}"
-        )
+        why = f"its {len(words)} words do not fill the columns 0 to {len(words) - 1}"
+        raise _refused(path, why, remedy)
     return dict(words)
 
 
@@ -137,8 +155,5 @@ def _is_text(value: Any) -> bool:
     return type(value) is str and value == value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _refused(path: Path, why: str) -> SourceError:
-    return SourceError(
-        f"{path.name} is not used: {why}",
-        remedy="save the fitted vectorizer again with joblib.dump, or move the file away",
-    )
+def _refused(path: Path, why: str, remedy: str = _AGAIN) -> SourceError:
+    return SourceError(f"{path.name} is not used: {why}", remedy=remedy)

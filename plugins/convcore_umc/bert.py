@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -152,6 +153,17 @@ def _looks_like_bert(config: Any) -> bool:
 
 
 def _candidates(home: Path) -> Iterator[Path]:
+    seen = set()
+    for path in _everywhere(home):
+        # A folder on the way up is also a subfolder of the next one. Links are not followed: what
+        # counts as a BERT folder depends on its name.
+        place = os.path.normpath(path)
+        if place not in seen:
+            seen.add(place)
+            yield path
+
+
+def _everywhere(home: Path) -> Iterator[Path]:
     for folder in (home, *home.parents[:_ABOVE]):
         if (folder / _FILE).is_file():
             yield folder / _FILE

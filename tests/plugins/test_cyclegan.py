@@ -162,6 +162,24 @@ def test_the_converter_names_the_target_that_is_missing(converted: Path, tmp_pat
     assert "--to pth" in caught.value.remedy
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_one_direction_alone_converts_and_the_other_is_asked_for_by_name(
+    backend: str, tmp_path: Path
+) -> None:
+    targets = ("pth", "onnx")
+    request = Request(DATA / "last.ckpt", tmp_path / "out", targets, components=("generator_AB",))
+    convert(request, REGISTRY)
+
+    converter = FeatureConverter(tmp_path / "out", backend)
+    found = converter.convert_A_to_B(GOLDEN["in_raw_A"])
+    with pytest.raises(UsageError, match="generator_BA") as caught:
+        converter.convert_B_to_A(GOLDEN["in_raw_B"])
+
+    np.testing.assert_allclose(found, GOLDEN["convert_script_AB"], atol=1e-5)
+    target = "onnx" if backend == "onnxruntime" else "pth"
+    assert f"--to {target} --component generator_BA" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("d", "hidden", "blocks", "batch_norm", "judges"),
     [

@@ -194,6 +194,35 @@ def test_an_unknown_prefix_and_prefixes_without_an_order_are_refused(
     assert "--config prefix=one_" in tied.value.remedy
 
 
+LIGHTNING = {
+    "with-a-version": {"pytorch-lightning_version": "2.0.0"},
+    "before-0.8.2": {"optimizer_states": [], "lr_schedulers": []},
+}
+
+
+@pytest.mark.parametrize("marks", LIGHTNING.values(), ids=LIGHTNING.keys())
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_lightning_checkpoint_is_read_with_what_lies_beside_it(
+    prefix: str, marks: dict[str, object], registry: Registry, tmp_path: Path
+) -> None:
+    state = {f"{prefix}{key}": value for key, value in flat_state().items()}
+    hyper = {"hyper_parameters": {"dropout": 0.35}}
+    shutil.copytree(MODELS, tmp_path / "models", ignore=lambda *_: ["best_decoder.pth"])
+    file = tmp_path / "models/last.ckpt"
+    torch.save({"state_dict": state, "epoch": 1, "global_step": 3, **marks, **hyper}, file)
+
+    convert(Request(file, tmp_path / "out"), registry)
+
+    match = recognised(file, registry)
+    assert match.checkpoint.source == "etm-folder"
+    assert match.checkpoint.metadata["epoch"] == 1
+    assert (match.value("dropout"), match.value("num_topics")) == (0.35, 12)
+    assert {"vocab.json", "tfidf_vectorizer.pkl", "best_theta.pt"} <= match.sidecars.keys()
+    decoder = torch.load(tmp_path / "out/best_decoder.pth", weights_only=True)
+    assert torch.equal(decoder["alpha"], flat_state()["alpha"])
+    assert (tmp_path / "out/vocab.json").read_bytes() == (MODELS / "vocab.json").read_bytes()
+
+
 @pytest.mark.parametrize("missing", PARTS)
 def test_a_folder_that_lacks_a_part_says_which_and_what_can_be_done(
     missing: str, tmp_path: Path
@@ -320,6 +349,53 @@ def test_a_vocabulary_of_another_size_is_left_and_said_so(
 
     assert "vocab.json" not in match.sidecars
     assert "has 2 words, the model 120: not taken" in evidence(match)
+
+
+def test_a_vocabulary_that_contradicts_the_vectorizer_loses_and_is_told(
+    registry: Registry, tmp_path: Path
+) -> None:
+    folder = save_separate(tmp_path / "models")
+    shutil.copy(MODELS / "tfidf_vectorizer.pkl", folder)
+    words = json.loads((MODELS / "vocab.json").read_text())
+    first, second = list(words)[:2]
+    swapped = {**words, first: words[second], second: words[first]}
+    (folder / "vocab.json").write_text(json.dumps(swapped))
+
+    report = convert(Request(folder, tmp_path / "out"), registry)
+
+    assert json.loads((tmp_path / "out/vocab.json").read_text()) == words
+    (told,) = (line for line in report.manifest["evidence"] if "disagree" in line)
+    assert told.startswith("vocab.json and tfidf_vectorizer.pkl disagree on 2 words, such as")
+    assert str(words[first]) in told
+    assert str(words[second]) in told
+
+
+def test_a_vocabulary_that_agrees_with_the_vectorizer_needs_no_word(registry: Registry) -> None:
+    assert "disagree" not in evidence(recognised(MODELS, registry))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said", "remedy"),
+    [
+        ("tfidf_vectorizer.pkl", b"junk", "is a text file", "joblib.dump"),
+        ("tfidf_vectorizer.pkl", b"\x80\x04cut", "tfidf_vectorizer.pkl", "joblib.dump"),
+        ("vocab.json", b'["one", "two"]', "a list, not an object of words", "vocabulary_"),
+        ("vocab.json", b'{"one": "0"}', "not text and a whole number", "vocabulary_"),
+    ],
+    ids=["text", "cut", "list", "text-column"],
+)
+def test_a_broken_file_of_words_is_refused_with_a_remedy_that_fits_it(
+    name: str, content: bytes, said: str, remedy: str, registry: Registry, tmp_path: Path
+) -> None:
+    save_separate(tmp_path)
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(SourceError) as caught:
+        recognised(tmp_path, registry)
+
+    assert said in caught.value.what
+    assert remedy in caught.value.remedy
+    assert "move the file away" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,20 @@ def test_two_bert_folders_that_differ_only_in_heads_settle_nothing(
     assert "bert-4/config.json (4 heads), bert-8/config.json (8 heads)" in evidence(path, registry)
 
 
+def test_a_config_in_the_run_folder_is_told_of_once(registry: Registry, tmp_path: Path) -> None:
+    path = save(tmp_path, run=NAME)
+    config = {**json.loads(BERT.read_text()), "num_attention_heads": 8}
+    (path.parent.parent / "config.json").write_text(json.dumps(config))
+    (path.parent.parent / "vocab.txt").write_text("")
+    (tmp_path / "project/bert").mkdir()
+    shutil.copy(BERT, tmp_path / "project/bert")
+
+    said = evidence(path, registry)
+
+    assert f"{NAME}/config.json (8 heads), bert/config.json (4 heads) all fit and differ" in said
+    assert said.count(f"{NAME}/config.json") == 1
+
+
 @pytest.mark.parametrize(
     "content", ['{"model_type": "bert"', "[1]", '{"model_type": "t5"}'], ids=["cut", "list", "t5"]
 )

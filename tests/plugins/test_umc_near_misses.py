@@ -73,6 +73,22 @@ def test_one_tensor_of_another_shape_is_named_and_does_not_change_the_others(
     assert len(caught.value.seen) == 1
 
 
+@pytest.mark.parametrize("component", ["mlp_head", "shared_embedding_layer", "fusion"])
+def test_a_file_without_one_component_is_told_that_umc_is_nearest_and_what_it_lacks(
+    component: str, registry: Registry, tmp_path: Path
+) -> None:
+    def edit(state: dict[str, torch.Tensor]) -> None:
+        for key in [key for key in state if component in key]:
+            del state[key]
+
+    with pytest.raises(LayoutError) as caught:
+        recognised(save(tmp_path, edit), registry)
+
+    nearest = [line for line in caught.value.seen if line.startswith("nearest layout")]
+    share = "82 of its 84 keys are there"
+    assert nearest[0] == f"nearest layout umc: {share}; no tensor of {component}"
+
+
 def test_a_missing_layer_in_the_middle_is_missed(registry: Registry, tmp_path: Path) -> None:
     def edit(state: dict[str, torch.Tensor]) -> None:
         for key in [key for key in state if ".encoder.layer.0." in key]:
