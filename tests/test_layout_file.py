@@ -109,6 +109,18 @@ def test_a_file_of_one_s_own_splits_a_checkpoint(checkpoint: Path, tmp_path: Pat
     assert set(torch.load(tmp_path / "out/critic.pth", weights_only=True)) == {"weight"}
 
 
+def test_a_file_that_does_not_fit_is_the_first_to_be_told_of(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    layout = written(tmp_path, 'name = "mine"\n[components.a]\nkeys = ["never."]\n')
+
+    with pytest.raises(convcore.LayoutError) as caught:
+        convcore.convert(checkpoint, tmp_path / "out", layout_file=layout)
+
+    told = [said for said in caught.value.seen if said.startswith("nearest layout")]
+    assert told[0] == "nearest layout mine: no tensor of a"
+
+
 def test_a_schema_in_the_file_refuses_what_does_not_fit(checkpoint: Path, tmp_path: Path) -> None:
     shapes = '[shapes]\n"net.0.weight" = ["H", "D"]\n"net.0.bias" = ["D"]\nscale = []\n'
     layout = written(tmp_path, GOOD + shapes + '"critic.weight" = [1, "H"]')

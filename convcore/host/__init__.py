@@ -74,6 +74,10 @@ class Registry(Noun):
         yield from getattr(self, kind).values()
         yield from self.rivals.get(kind, ())
 
+    def declared_by(self, plugin: str) -> set[str]:
+        """Names of everything that one plugin, or the user's layout file, declares."""
+        return {name for (_, name), owners in self.owners.items() if plugin in owners}
+
     def tell(self, report: Report) -> None:
         """Tell every plugin of a finished conversion; its faults change nothing any more."""
         if self.manager is None:

@@ -9,7 +9,7 @@ import attrs
 
 from convcore.archive import as_mapping
 from convcore.errors import LayoutError
-from convcore.host import Registry, conflict
+from convcore.host import LAYOUT_FILE, Registry, conflict
 from convcore.match.candidates import REMAINDER, Candidate, candidates, consider
 from convcore.match.mismatch import SHOWN, incomplete, unexplained
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
@@ -90,7 +90,7 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
     raise LayoutError(
         f"no known layout explains the keys of {checkpoint.path.name}, "
         f"{counted(len(checkpoint.tensors), 'tensor')}",
-        seen=unexplained(checkpoint, held),
+        seen=unexplained(checkpoint, held, registry.declared_by(LAYOUT_FILE)),
         remedy="take it whole with --layout plain, or split it with --component NAME=KEY_PREFIX",
     )
 

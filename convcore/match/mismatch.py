@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import product
 from typing import NamedTuple
@@ -28,8 +28,10 @@ _TELLING = 8
 _MOST = 3_000
 
 
-def unexplained(checkpoint: Checkpoint, held: Sequence[Candidate]) -> list[str]:
-    """Say what the keys look like and which layouts come nearest."""
+def unexplained(
+    checkpoint: Checkpoint, held: Sequence[Candidate], meant: Collection[str] = ()
+) -> list[str]:
+    """Say what the keys look like and which layouts come nearest, those that were meant first."""
     layouts = [candidate.layout for candidate in held]
     said: list[str] = []
     if len(checkpoint.tensors) <= _MOST:
@@ -37,9 +39,9 @@ def unexplained(checkpoint: Checkpoint, held: Sequence[Candidate]) -> list[str]:
         said += _wrapped_inside(checkpoint, layouts)
         said += _one_component(checkpoint, layouts)
     alike = [_likeness(candidate, checkpoint) for candidate in held]
-    alike.sort(key=lambda each: (-each.shared, len(each.absent), each.name))
+    alike.sort(key=lambda each: (each.name not in meant, -each.shared, len(each.absent), each.name))
     # Those that have nothing in common are told of only where there is nothing better to tell.
-    near = [each for each in alike if each.shared] or ([] if said else alike)
+    near = [each for each in alike if each.shared or each.name in meant] or ([] if said else alike)
     top = f"top-level prefixes: {', '.join(sorted(prefixes(checkpoint.tensors))[:SHOWN])}"
     return [top, *said, *(f"nearest layout {each.name}: {each}" for each in near[:_NEAREST])]
 
