@@ -55,7 +55,7 @@ class Output(Noun):
         component: The component or graph it holds.
         tensors: Key in the file to the tensor's name in the checkpoint.
         nbytes: Bytes it will take, at most; an estimate for formats that fold.
-        also: Names of further files written with it (external data, a JSON beside it).
+        also: Names of further files that may be written with it (external data, a JSON beside it).
         plan: Whatever the target wants to remember until it writes.
     """
 
