@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from convcore.archive import LazyTensor
 from convcore.errors import LayoutError, UsageError
 from convcore.model import LayoutMatch
 from convcore.settings import Settler, positive
@@ -16,6 +18,7 @@ _STAGES = {
     "a run-time switch that no file holds",
     "set-vae": "the stand-alone SetVAE: a set encoder and its decoder, no sequence",
 }
+_WHOLE = frozenset({"uint8", "int8", "int16", "int32", "int64"})
 
 
 def configure(match: LayoutMatch, settler: Settler) -> None:
@@ -28,7 +31,7 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     """
     names = match.checkpoint.tensors
     version = recognise(names)
-    sizes, stated = match.sizes, settler.hyper_parameters
+    sizes, stated = match.sizes, {k: legible(v) for k, v in settler.hyper_parameters.items()}
     settler.put("stage", version.stage, "shape")
     settler.note(f"keys begin with {version.prefix!r}: {_STAGES[version.stage]}")
     _refuse_contradictions(match, version, stated.get("reduced_dim"))
@@ -37,24 +40,38 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     settler.from_shape("latent_dim", sizes["D"], stated.get("latent_dim"))
     settler.from_shape("levels", levels(version, names), stated.get("levels"))
     settler.from_shape("m", sizes["M"], stated.get("m"))
-    _settle_heads(settler, "heads")
+    _settle_heads(settler, "heads", stated)
     if version.stage != "set-vae":
         settler.from_shape("ff_dim", sizes["F"], stated.get("ff_dim"))
         layers = indexed(names, "transformer.layers.")
         settler.from_shape("transformer_layers", layers, stated.get("transformer_layers"))
-        _settle_heads(settler, "transformer_heads")
+        _settle_heads(settler, "transformer_heads", stated)
     if version.head is not None:
-        version = version._replace(head=_settle_head(match, settler, version.head))
+        version = version._replace(head=_settle_head(match, settler, version.head, stated))
     for refusal in (version.encoder_refusal, version.sequence_refusal, version.head_refusal):
         if refusal is not None:
             settler.note(refusal)
 
 
-def _settle_head(match: LayoutMatch, settler: Settler, shown: str) -> str:
+def legible(value: Any) -> Any:
+    """Return what a hyper-parameter says: an int for a scalar tensor of whole numbers.
+
+    Training scripts store such tensors by accident. Other tensors are put into words.
+    """
+    if not isinstance(value, LazyTensor):
+        return value
+    if value.dtype in _WHOLE and value.shape == () and value.unsupported is None:
+        return int(value.numpy())
+    return f"a {value.dtype} tensor of shape {list(value.shape)}"
+
+
+def _settle_head(
+    match: LayoutMatch, settler: Settler, shown: str, stated: Mapping[str, Any]
+) -> str:
     head, sizes = str(settler.put("head", shown, "shape")), match.sizes
     if shown == "norms":
         # A finetuning begun by this plugin lacks the dead fusion parts: the same keys, but seed.
-        if settler.hyper_parameters.get("head") == "seed":
+        if stated.get("head") == "seed":
             head = settler.put("head", "seed", "hyper_parameters")
         head = settler.from_option("head", _norms_or_seed) or head
     elif settler.config.get("head", shown) != shown:
@@ -67,10 +84,10 @@ def _settle_head(match: LayoutMatch, settler: Settler, shown: str) -> str:
     if classes is None:  # a head whose shapes are not known: its last layer's bias has the classes
         biases = [t for key, t in match.states["classifier"].items() if key.endswith("bias")]
         classes = biases[-1].shape[0] if biases and biases[-1].shape else None
-    settler.from_shape("num_classes", classes, settler.hyper_parameters.get("num_classes"))
+    settler.from_shape("num_classes", classes, stated.get("num_classes"))
     settler.put("classification_only", True, "default")
     if head == "gaussian_mil":
-        used = settler.hyper_parameters.get("gaussian_use_time")
+        used = stated.get("gaussian_use_time")
         settler.from_shape("gaussian_use_time", sizes["E"] == 2 * sizes["D"] + 2, used)
     return head
 
@@ -81,7 +98,7 @@ def _norms_or_seed(text: str) -> str:
     return text
 
 
-def _settle_heads(settler: Settler, name: str) -> None:
+def _settle_heads(settler: Settler, name: str, stated: Mapping[str, Any]) -> None:
     width = settler.settings["latent_dim"].value
     given = settler.from_option(name, positive)
     if given is not None:
@@ -91,9 +108,9 @@ def _settle_heads(settler: Settler, name: str) -> None:
                 remedy=f"give {name} a divisor of {width}",
             )
         return
-    stored = settler.hyper_parameters.get(name)
+    stored = stated.get(name)
     if type(stored) is int and stored > 0 and width % stored == 0:
-        settler.from_hyper(name, None)
+        settler.from_hyper(name, None, stated=stored)
         return
     settler.put(name, None, "unknown")
     found = "is not in the file" if stored is None else f"is {stored!r} in the file"

@@ -4,6 +4,9 @@ Source of formulas and names: github.com/sxtforreal/SeqSetVAE, ``modules.py`` an
 commit c08c0f7 (the "seed" version) and of that line's later history (gated pooling, the advanced
 and the Gaussian head), written anew from their description. Dropout is left out, except in the
 seed head, the one part that can be trained further.
+
+Means and norms are written as sums, chunks as slices: opset 17 has no ReduceMean or ReduceL2 with
+the axes as an input and no Split without sizes, which is what the exporter makes of the others.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ TIME_EDGES = (
     238.346817, 271.022888, 308.17868, 350.428375, 398.470398, 453.09845, 515.21582, 585.849243,
     666.166138, 757.49408, 861.342346, 979.42804, 1113.70251, 1266.38525, 1439.99976,
 )  # fmt: skip
+# The Gaussian head's clamps: 1e-6, and what float32 makes of 1 - 1e-6, less than 1 by this much.
+_LEAST, _REST = 1e-6, 17 * 2.0**-24
 
 
 class Attention(nn.Module):
@@ -47,20 +52,18 @@ class Attention(nn.Module):
         self, query: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Let ``query`` (B, N, D) look at ``memory`` (B, K, D); ``mask`` is added to the scores."""
-        parts = zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
-        q, k, v = (
-            self._split(functional.linear(x, weight, bias))
-            for x, (weight, bias) in zip((query, memory, memory), parts, strict=True)
-        )
+        q, k, v = (self._projected(x, part) for part, x in enumerate((query, memory, memory)))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
         if mask is not None:
             scores = scores + mask
         mixed: torch.Tensor = self.out_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
         return mixed
 
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
+    def _projected(self, x: torch.Tensor, part: int) -> torch.Tensor:
         batch, length, width = x.shape
-        return x.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+        own = slice(part * width, (part + 1) * width)
+        y = functional.linear(x, self.in_proj_weight[own], self.in_proj_bias[own])
+        return y.reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
 
 class AttentionBlock(nn.Module):
@@ -131,14 +134,15 @@ class SetEncoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """``variables`` (B, n, inputs) and ``values`` (B, n, 1) to mu and logvar, each (B, D)."""
         reduced = self.dim_reducer(variables)
-        length = torch.linalg.vector_norm(reduced, dim=-1, keepdim=True)
+        length = reduced.square().sum(-1, keepdim=True).sqrt()
         # r / (|r| + 1e-8), scaled: ONNX optimisers take 1e-8 for 0 and would divide 0 by 0.
         unit = reduced * 1e8 / (length * 1e8 + 1)
         content = self.embed(unit * values)
         for block in self.encoder_layers:
             content = block(content) + content
-        mu, logvar = self.mu_logvar(content.mean(1)).chunk(2, dim=-1)
-        return mu, logvar.clamp(-10, 10)
+        both = self.mu_logvar(content.sum(1) / content.shape[1])
+        width = content.shape[2]
+        return both[:, :width], both[:, width:].clamp(-10, 10)
 
 
 class TransformerLayer(nn.Module):
@@ -226,15 +230,20 @@ class Sequence(nn.Module):
 def fuse_seed(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """What the seed version's transformer gets of a posterior (B, S, D), classification only."""
     std = torch.exp(logvar / 2)
-    trust = torch.sigmoid(1 - std.mean(-1, keepdim=True))
+    trust = torch.sigmoid(1 - _mean(std))
     return trust * mu * (1 + 0.05 * torch.tanh(std)) + (1 - trust) * mu
 
 
 def fuse_later(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """What the transformer of the advanced and Gaussian versions gets of a posterior (B, S, D)."""
     variance = torch.exp(logvar)
-    doubt = torch.sigmoid(variance.mean(-1, keepdim=True) - 1)
+    doubt = torch.sigmoid(_mean(variance) - 1)
     return mu * (1 + 0.1 * (1 - doubt) * torch.tanh(variance))
+
+
+def _mean(x: torch.Tensor) -> torch.Tensor:
+    """Mean over the last axis, which is kept."""
+    return x.sum(-1, keepdim=True) / x.shape[-1]
 
 
 class SeedHead(nn.Sequential):
@@ -304,24 +313,64 @@ class GaussianHead(nn.Module):
         self, mu: torch.Tensor, logvar: torch.Tensor, minutes: torch.Tensor
     ) -> torch.Tensor:
         """Posteriors (B, S, D), twice, and ``minutes`` (B, S) to logits (B, 2)."""
-        away = (mu.unsqueeze(2) - self.mu).square()  # (B, S, 2, D)
-        spread = (torch.exp(logvar).unsqueeze(2) + away) / torch.exp(self.log_tau2) + self.log_tau2
-        likelihood = self.log_prior - 0.5 * spread.sum(-1)
-        score = likelihood[..., 1] - likelihood[..., 0]
+        score = self.score(mu, logvar)
         seen = [mu, logvar, score.unsqueeze(-1)]
         if self.timed:
             seen.append(minutes.unsqueeze(-1))
-        weight = self.gate(torch.cat(seen, dim=-1)).squeeze(-1).sigmoid()
-        mean = (weight * score).sum(1) / weight.sum(1).clamp(min=1e-6)
-        single = (score.sigmoid() * weight).clamp(1e-6, 1 - 1e-6)
-        several = (1 - torch.exp(_log_of_rest(single).sum(1))).clamp(1e-6, 1 - 1e-6)
-        share = self.alpha_logits.reshape(()).sigmoid()
-        total = share * mean + (1 - share) * torch.logit(several)
+        weight, without = _sigmoids(self.gate(torch.cat(seen, dim=-1)).squeeze(-1))
+        mean = (weight * score).sum(1) / weight.sum(1).clamp(min=_LEAST)
+        positive, negative = _sigmoids(score)
+        several = _logit_of_any(positive * weight, negative + positive * without)
+        share, others = _sigmoids(self.alpha_logits.reshape(()))
+        total = share * mean + others * several
         return torch.stack([-total, total], dim=-1)
+
+    def score(self, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        """Log-likelihood of class 1 less that of class 0: (B, S, D), twice, to (B, S).
+
+        The origin sums each class over D and subtracts; hundreds cancel to a few, and what is left
+        is rounding. Here the classes are subtracted before the sum, p being 1/exp(log_tau2):
+        p1 (mu-m1)^2 - p0 (mu-m0)^2 is (p1-p0) (mu-m)^2 - min(p) (m1-m0)(2 mu-m0-m1), m the mean of
+        the class with the larger p, and p1-p0 is (p0+p1) tanh((log_tau2_0-log_tau2_1) / 2).
+        """
+        m0, m1, t0, t1 = self.mu[0], self.mu[1], self.log_tau2[0], self.log_tau2[1]
+        gain = (torch.exp(-t0) + torch.exp(-t1)) * torch.tanh((t0 - t1) / 2)
+        around = (mu - torch.where(t1 < t0, m1, m0)).square()
+        across = 2 * torch.exp(-torch.maximum(t0, t1)) * (m1 - m0) * (mu - (m0 + m1) / 2)
+        spread = gain * (torch.exp(logvar) + around) - across + (t1 - t0)
+        return self.log_prior[1] - self.log_prior[0] - 0.5 * spread.sum(-1)
+
+
+def _sigmoids(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """sigmoid(x) and sigmoid(-x), small ones too with all their digits.
+
+    onnxruntime's Sigmoid has an absolute error of 1e-7, which is several times sigmoid(-17).
+    """
+    small = torch.exp(-x.abs())
+    above, below = 1 / (1 + small), small / (1 + small)
+    return torch.where(x > 0, above, below), torch.where(x > 0, below, above)
+
+
+def _logit_of_any(p: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """Log-odds that at least one of S independent events happens: (B, S), twice, to (B,).
+
+    The origin's ``q = 1 - exp(sum(log1p(-p)))`` and ``log(q / (1 - q))``, without the two
+    differences of nearly equal numbers: with n = -sum(log1p(-p)), the log-odds are
+    log(exp(n) - 1) = n + log(1 - exp(-n)), and 1 - exp(-n) is (1 + exp(-n)) tanh(n / 2). The origin
+    clamps p and q to 1e-6 and 1 - 1e-6, in float32; q cannot fall below the least p.
+
+    Args:
+        p: Probability of each event.
+        rest: 1 - p, computed without that difference.
+    """
+    likely = -torch.log(rest.clamp(min=_REST))
+    unlikely = -_log_of_rest(p.clamp(_LEAST, 0.5))
+    n = torch.where(p < 0.5, unlikely, likely).sum(1).clamp(max=-math.log(_REST))
+    return n + torch.log((1 + torch.exp(-n)) * torch.tanh(n / 2))
 
 
 def _log_of_rest(p: torch.Tensor) -> torch.Tensor:
-    """log1p(-p) for p in [1e-6, 1), as exact where ONNX, which has no log1p, computes it.
+    """log1p(-p) for p in [1e-6, 0.5], as exact where ONNX, which has no log1p, computes it.
 
     Source: D. Goldberg, What Every Computer Scientist Should Know About Floating-Point Arithmetic
     (1991), theorem 4.

@@ -12,10 +12,8 @@ from torch import nn
 from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 from convcore_seqsetvae import nets
-from convcore_seqsetvae.transfer import DOCUMENT
+from convcore_seqsetvae.transfer import ATTENTION, DOCUMENT, SIZES
 
-_SHAPES = ("input_dim", "reduced_dim", "latent_dim", "levels", "m", "ff_dim", "transformer_layers")
-_HEADS = ("heads", "transformer_heads")
 _AGAIN = "convert the pretraining checkpoint again"
 
 
@@ -81,7 +79,7 @@ def load_finetune(folder: Path | str) -> FinetuneModel:
         path = home / Path(document["file"]).name
         frozen, trained = set(document["freeze"]), set(document["train"])
         classes = int(document["num_classes"])
-        configuration = {name: configuration[name] for name in (*_SHAPES, *_HEADS)}
+        configuration = {name: configuration[name] for name in (*SIZES, *ATTENTION)}
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"{home}: {DOCUMENT} and model_config.json do not describe a model: {error}",
@@ -108,15 +106,13 @@ def build(
     Raises:
         UsageError: The numbers of attention heads are not known.
     """
-    missing = [name for name in _HEADS if configuration[name] is None]
+    missing = [name for name in ATTENTION if configuration[name] is None]
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} are in no file, and the model cannot be computed without",
             remedy=f"convert again with {' '.join(f'--config {name}=…' for name in missing)}",
         )
-    inputs, reduced, width, levels, points, inner, layers = (
-        configuration[name] for name in _SHAPES
-    )
+    inputs, reduced, width, levels, points, inner, layers = (configuration[name] for name in SIZES)
     encoder = nets.SetEncoder(inputs, reduced, width, levels, configuration["heads"], points)
     sizes = (width, configuration["transformer_heads"], inner, layers)
     model = FinetuneModel(encoder, nets.SeedHead(width, classes), sizes)

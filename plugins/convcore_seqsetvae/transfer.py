@@ -20,6 +20,7 @@ from convcore.schema import evaluate
 from convcore.settings import Settler, positive
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 from convcore_seqsetvae.schema import head
+from convcore_seqsetvae.versions import recognise
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,9 @@ NAME = "seqsetvae-finetune"
 FILE = "finetune_start.ckpt"
 DOCUMENT = "transfer.json"
 HEAD = "cls_head."
+# What the model is built from, by the names of settings and of the origin's hyper-parameters.
+SIZES = ("input_dim", "reduced_dim", "latent_dim", "levels", "m", "ff_dim", "transformer_layers")
+ATTENTION = ("heads", "transformer_heads")
 _RENAMED = ("set_encoder.", "setvae.setvae.")
 _TIME = ("rel_time_bucket_embed.weight", "alibi_slope", "time_tau")
 _OVERHEAD = 600  # a record's headers and the pickle of one tensor, rounded up
@@ -70,13 +74,18 @@ class Transfer(NamedTuple):
 
 
 def accepts(match: LayoutMatch) -> str | None:
-    """Return why a match is no pretraining checkpoint of SeqSetVAE, or None."""
+    """Return why no finetuning can start from a match, or None.
+
+    It has to be a pretraining checkpoint, of a version whose mathematics is known: the model that
+    is trained further is this plugin's.
+    """
     if match.layout.name != "seqsetvae":
         return "it starts the finetuning of a SeqSetVAE pretraining checkpoint, and of no other"
     stage = match.value("stage")
     if stage != "pretraining":
         return f"it starts from a pretraining checkpoint, and this one is of the stage {stage}"
-    return None
+    version = recognise(match.checkpoint.tensors)
+    return version.encoder_refusal or version.sequence_refusal
 
 
 def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
@@ -131,7 +140,7 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
     state = OrderedDict((new, source[old]) for new, old in transfer.taken.items())
     shared = {name: first for first, names in groups(state) for name in names}
     state.update((key, in_memory(key, t, match)) for key, t in draw(transfer).items())
-    hyper = as_plain(match.checkpoint.hyper_parameters)
+    hyper = {**as_plain(match.checkpoint.hyper_parameters), **settled(match)}
     version = match.checkpoint.metadata.get("pytorch-lightning_version")
     tree = {
         # Lightning migrates what it loads by this number.
@@ -151,6 +160,17 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
         yield LedgerEntry(old, NAME, "dropped", reason=reason)
     for key in transfer.fresh:
         yield LedgerEntry(None, NAME, "fresh", FILE, key, f"drawn with seed {transfer.seed}")
+
+
+def settled(match: LayoutMatch) -> dict[str, Any]:
+    """Return what the checkpoint is read by when it is converted again.
+
+    A raw state dict says none of it, ``--config`` may have said otherwise than the file, and a size
+    that training stored loses to the tensors. Attention heads that nobody knows are left out.
+    """
+    known = {name: match.value(name) for name in ATTENTION}
+    sizes = {name: match.value(name) for name in SIZES}
+    return sizes | {name: value for name, value in known.items() if value is not None}
 
 
 def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:

@@ -34,6 +34,7 @@ HEADS = {
     "pre-seed": "a head from before vae_feature_fusion (f85552b up to the seed version)",
 }
 COMPUTED = frozenset({"seed", "advanced", "gaussian_mil"})
+_GATED = ("advanced", "gaussian_mil")  # younger than a92350e, from which on every model has a gate
 
 
 class Version(NamedTuple):
@@ -47,7 +48,7 @@ class Version(NamedTuple):
         early_encoder: Whether the set encoder is older than 3e35a2e, whose mathematics differ.
         early_sequence: Whether the sequence part is older than de86393.
         flows: Whether the set encoder has planar flows.
-        gated: Whether there is a ``pooling_gate``.
+        gated: Whether there is a ``pooling_gate``, or should be.
     """
 
     prefix: str
@@ -98,15 +99,16 @@ def recognise(keys: Collection[str]) -> Version:
     stage = PREFIXES[prefix]
     inner = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
     early_sequence = has(keys, *LEGACY_SEQUENCE) and not has(keys, *_SEQUENCE)
+    head = _head(keys, early_sequence) if stage == "finetuning" else None
     return Version(
         prefix=prefix,
         stage=stage,
-        head=_head(keys, early_sequence) if stage == "finetuning" else None,
+        head=head,
         reduced=has(inner, "dim_reducer."),
         early_encoder=has(inner, "embed.weight", "embed.bias", "mu_logvar.2.", "pma_agg."),
         early_sequence=early_sequence,
         flows=has(inner, "flows."),
-        gated="pooling_gate" in keys,
+        gated="pooling_gate" in keys or head in _GATED,
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -213,7 +214,10 @@ def test_other_sizes_compute_what_a_second_writing_computes(tmp_path, reduced) -
 LATER = {
     "advanced": (keys.VERSIONS["advanced"], None),
     "gaussian_mil": (keys.VERSIONS["gaussian_mil"], False),
-    "gaussian_mil with time": (list(keys.finetuned(keys.gaussian(timed=True), out="out")), True),
+    "gaussian_mil with time": (
+        list(keys.finetuned(keys.gaussian(timed=True), keys.keys(pooling_gate=()), out="out")),
+        True,
+    ),
 }
 
 
@@ -238,6 +242,33 @@ def test_later_heads_compute_what_a_second_writing_computes(tmp_path, shapes, ti
         largest = max(1.0, logits.abs().max().item())
         assert np.abs(got["logits"] - logits.numpy()).max() < 1e-5 * largest
         assert np.abs(got["probabilities"] - logits.softmax(-1).numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("version", ["seed", "advanced", "gaussian_mil"])
+def test_the_oldest_opset_computes_what_the_default_one_does(tmp_path, version) -> None:
+    path = keys.save(tmp_path / "a.ckpt", keys.VERSIONS[version])
+
+    old, new = (to_onnx(path, tmp_path / str(opset), opset=opset) for opset in (17, 20))
+
+    draw = np.random.default_rng(3).standard_normal
+    sets, posteriors = (2, 5), (1, 4, keys.WIDTH)
+    inputs = {
+        "set_encoder": {
+            "variables": draw((*sets, keys.INPUT)).astype("float32"),
+            "values": draw((*sets, 1)).astype("float32"),
+        },
+        "sequence": {
+            "mu": draw(posteriors).astype("float32"),
+            "logvar": draw(posteriors).astype("float32"),
+            "minutes": np.array([[0, 30, 31, 1471]], "float32"),
+        },
+    }
+    for graph, given in inputs.items():
+        written = onnx.load(old / f"{graph}.onnx")
+        assert [(entry.domain, entry.version) for entry in written.opset_import] == [("", 17)]
+        both = (run(folder, graph, **given) for folder in (old, new))
+        for one, other in zip(*(found.values() for found in both), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TAGS)

@@ -16,6 +16,7 @@ from convcore.errors import SourceError, TargetError, UsageError
 from convcore.host import load_registry
 from convcore.pipeline import convert
 from convcore.request import Request
+from convcore_seqsetvae import transfer as transfer_module
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 
@@ -241,6 +242,67 @@ def test_what_was_finetuned_converts_to_what_the_module_computes(tmp_path) -> No
     with torch.no_grad():
         expected = model.classify(*map(torch.from_numpy, (mu, logvar, minutes)))
     assert np.abs(got - expected.numpy()).max() < 1e-5
+
+
+STORED = {"lr": 0.5, "latent_dim": 99, "heads": 2, "transformer_heads": torch.tensor(4)}
+SOURCES = {  # what training stored, or None for a bare state dict; what --config says
+    "a state dict": (None, {"heads": "4", "transformer_heads": "2"}),
+    "a contradicted file": (STORED, {"heads": "8"}),
+}
+
+
+@pytest.mark.parametrize(("stored", "config"), SOURCES.values(), ids=SOURCES)
+def test_what_was_settled_is_settled_again_and_computes_the_same(tmp_path, stored, config) -> None:
+    state, path = keys.state_dict(keys.pretrained()), tmp_path / "a.ckpt"
+    if stored is None:
+        torch.save(state, path)
+    else:
+        keys.save(path, state, hyper=stored)
+    folder = transfer(tmp_path / "out", path, config=config)
+
+    convert(Request(folder / START, tmp_path / "again", ("onnx",)), load_registry())
+
+    configurations = [
+        json.loads((place / "model_config.json").read_text())
+        for place in (folder, tmp_path / "again")
+    ]
+    for name in (*transfer_module.SIZES, *transfer_module.ATTENTION):
+        assert configurations[0][name] == configurations[1][name], name
+    assert load(folder / START)["hyper_parameters"].get("lr") == (stored or {}).get("lr")
+    variables, values = torch.randn(1, 5, keys.INPUT), torch.randn(1, 5, 1)
+    session = onnxruntime.InferenceSession(str(tmp_path / "again" / "set_encoder.onnx"))
+    got = session.run(None, {"variables": variables.numpy(), "values": values.numpy()})
+    heads = int(config["heads"])
+    expected = reference.posterior(state, "set_encoder.", variables, values, heads)
+    for one, other in zip(got, expected, strict=True):
+        assert np.abs(one - other.numpy()).max() < 1e-5
+
+
+def test_heads_that_nobody_knows_stay_unknown(tmp_path) -> None:
+    hyper = {"heads": "two", "lr": 0.5}
+    path = keys.save(tmp_path / "a.ckpt", keys.pretrained(), hyper=hyper)
+
+    after = load(transfer(tmp_path / "out", path) / START)["hyper_parameters"]
+
+    assert {name: after.get(name) for name in (*hyper, "transformer_heads")} == {
+        **hyper,
+        "transformer_heads": None,
+    }
+
+
+def test_a_version_that_is_not_computed_is_refused_as_onnx_refuses_it(tmp_path) -> None:
+    state = keys.state_dict(keys.pretrained())
+    for part, shape in (("w", keys.WIDTH), ("u", keys.WIDTH), ("b", 1)):
+        state[f"set_encoder.flows.0.{part}"] = torch.ones(shape)
+    path, reasons = keys.save(tmp_path / "a.ckpt", state), []
+
+    for target in (TARGET, "onnx"):
+        with pytest.raises(TargetError) as refused:
+            convert(Request(path, tmp_path / target, (target,)), load_registry())
+        reasons.append((refused.value.exit_code, refused.value.what.partition(": ")[2]))
+
+    assert reasons[0] == reasons[1]
+    assert "planar flows" in reasons[0][1]
 
 
 def test_a_folder_without_a_transfer_is_refused(tmp_path) -> None:

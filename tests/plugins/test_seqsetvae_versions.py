@@ -217,6 +217,49 @@ def test_an_illegal_option_is_a_usage_error(tmp_path, config) -> None:
     assert refused.value.exit_code == 2
 
 
+def test_heads_stored_as_a_scalar_tensor_are_read(tmp_path) -> None:
+    hyper = {"heads": torch.tensor(2), "transformer_heads": torch.tensor(4, dtype=torch.int32)}
+
+    match = recognise(saved(tmp_path, hyper=hyper))
+
+    settings = (match.settings[name] for name in hyper)
+    assert [(one.value, one.origin) for one in settings] == [
+        (2, "hyper_parameters"),
+        (4, "hyper_parameters"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (torch.tensor(2.0), "a float32 tensor of shape []"),
+        (torch.tensor([2, 4]), "a int64 tensor of shape [2]"),
+    ],
+    ids=["no whole number", "two numbers"],
+)
+def test_a_tensor_that_is_no_number_is_put_into_words(tmp_path, stored, said) -> None:
+    match = recognise(saved(tmp_path, hyper={"heads": stored, "latent_dim": stored}))
+
+    assert match.settings["heads"].origin == "unknown"
+    evidence = "\n".join(match.evidence)
+    assert f"heads is '{said}' in the file" in evidence
+    assert f"latent_dim says '{said}'" in evidence
+    assert "LazyTensor" not in evidence
+
+
+@pytest.mark.parametrize("version", ["advanced", "gaussian_mil"])
+def test_a_head_younger_than_the_gate_is_not_computed_without_it(tmp_path, version) -> None:
+    state = keys.state_dict(keys.VERSIONS[version])
+    del state["pooling_gate"]
+    path = saved(tmp_path, state)
+
+    with pytest.raises(LayoutError) as refused:
+        write(path, "onnx")
+
+    assert refused.value.exit_code == 4
+    assert any("pooling_gate" in line for line in (refused.value.what, *refused.value.seen))
+
+
 LOST = (
     "setvae.setvae.encoder_layers.2.mab1.multihead.in_proj_bias",
     "setvae.setvae.mu_logvar.4.weight",
