@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -23,7 +23,7 @@ from convcore.plan import check_config, choose_components, make_plan, split_layo
 from convcore.proof.failure import refuse_failed
 from convcore.read import read_checkpoint
 from convcore.request import Request
-from convcore.target import Choice, Output, Workspace
+from convcore.target import Check, Choice, LedgerEntry, Output, Workspace
 
 Progress = Callable[[str, int, int], None]
 
@@ -97,30 +97,24 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     staging.require(plan.nbytes + sum(size_of(path) for path in match.sidecars.values()))
     outputs = [output for step in plan.steps for output in step.outputs]
     desk = Workspace(staging.folder, match, choice, outputs=outputs)
-    rows: list[dict[str, object]] = []
-    checks, written = list(kept.checks), []
-    for step in plan.steps:
-        told = attrs.evolve(desk, progress=functools.partial(progress, step.target.name))
-        before = {path.name for path in staging.folder.iterdir()}
-        written.append(list(step.target.write(step.outputs, told)))
-        ledger.as_planned(step.target.name, step.outputs, staging.folder, before)
+    written = _write(plan, desk, progress)
     with Digests(staging.folder) as digests:
-        for step, taken in zip(plan.steps, written, strict=True):
-            entries = ledger.complete(step.target.name, taken, match, choice)
-            rows += ledger.as_rows(entries, match.checkpoint.renamed)
+        rows = [
+            row
+            for target, taken in zip(targets, written, strict=True)
+            for row in ledger.as_rows(
+                ledger.complete(target.name, taken, match, choice), match.checkpoint.renamed
+            )
+        ]
         fingerprints = {part: fingerprint(match.states[part]) for part in choice.components}
-        # Only now, because a graph is proved against the weight files written beside it.
-        for step in plan.steps:
-            if step.target.verify is not None and choice.verify != "none":
-                progress(f"verifying {step.target.name}", 0, 0)
-                checks += step.target.verify(step.outputs, desk)
+        checks = [*kept.checks, *_verify(plan, desk, progress)]
     refuse_failed(checks, match, choice)
     paths = [file.path for file in kept.files]
     write_documents(plan, staging.folder, paths, example=request.example or kept.example)
     _undamaged(match, choice)
     _unchanged(match)
     source = match.checkpoint.path
-    files = _written(staging.folder, outputs, kept, digests)
+    files = _listed(staging.folder, outputs, kept, digests)
     content = manifest.build(
         match,
         nbytes=size_of(source),
@@ -134,6 +128,25 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     content["versions"] = {**kept.versions, **content["versions"]}
     write(staging.folder / manifest.NAME, manifest.dumps(content))
     return Report(staging.output, plan, files, tuple(checks), content)
+
+
+def _write(plan: Plan, desk: Workspace, progress: Progress) -> list[list[LedgerEntry]]:
+    """Let every target write what it planned, and nothing else; return what each took up."""
+    written = []
+    for step in plan.steps:
+        told = attrs.evolve(desk, progress=functools.partial(progress, step.target.name))
+        before = {path.name for path in desk.folder.iterdir()}
+        written.append(list(step.target.write(step.outputs, told)))
+        ledger.as_planned(step.target.name, step.outputs, desk.folder, before)
+    return written
+
+
+def _verify(plan: Plan, desk: Workspace, progress: Progress) -> Iterator[Check]:
+    """Prove every file, once all are there: a graph is held against the weight files beside it."""
+    for step in plan.steps:
+        if step.target.verify is not None and plan.choice.verify != "none":
+            progress(f"verifying {step.target.name}", 0, 0)
+            yield from step.target.verify(step.outputs, desk)
 
 
 def _undamaged(match: LayoutMatch, choice: Choice) -> None:
@@ -151,7 +164,7 @@ def _unchanged(match: LayoutMatch) -> None:
         file.check_unchanged()
 
 
-def _written(
+def _listed(
     folder: Path, outputs: Iterable[Output], kept: Kept, digests: Digests
 ) -> tuple[WrittenFile, ...]:
     owners: dict[str, tuple[str | None, str | None]] = {
