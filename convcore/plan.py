@@ -18,7 +18,8 @@ from convcore.weights import bounded
 # Written by the engine itself into every output folder.
 CONFIG = "model_config.json"
 SPLIT = "components"  # the layout that ``--component NAME=KEY_PREFIX`` spells out
-ENGINE_FILES = ("manifest.json", CONFIG, "inference_example.py")
+EXAMPLE = "inference_example.py"
+ENGINE_FILES = ("manifest.json", CONFIG, EXAMPLE)
 
 
 def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> Plan:

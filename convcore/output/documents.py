@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convcore.output import manifest
 from convcore.output.report import Plan
+from convcore.plan import EXAMPLE
 from convcore.weights.files import PIECE, create
 
 
@@ -27,10 +28,10 @@ def write_documents(plan: Plan, folder: Path, kept: Sequence[str], *, example: b
         if name not in plan.documents:
             _copy(path, folder / name)
     if example:
-        from convcore.output.example import NAME, render
+        from convcore.output.example import render
 
         planned = [output for step in plan.steps for output in step.outputs]
-        write(folder / NAME, render(plan.match, planned, kept).encode())
+        write(folder / EXAMPLE, render(plan.match, planned, kept).encode())
 
 
 def write(path: Path, data: bytes) -> None:

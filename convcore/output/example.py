@@ -17,7 +17,6 @@ from convcore.samples import draw, sizes_for
 from convcore.target import Output
 from convcore.weights import file_stem, local_names
 
-NAME = "inference_example.py"
 _TEMPLATES = Path(__file__).parent
 _TEMPLATE = _TEMPLATES / "inference_example.py.jinja"
 # What targets name weight files; origins have names of their own for theirs.

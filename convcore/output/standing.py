@@ -15,11 +15,11 @@ from convcore.names import few
 from convcore.noun import Noun
 from convcore.output import manifest
 from convcore.output.beside import refuse_other_model, refuse_other_settings
-from convcore.output.example import NAME as EXAMPLE
 from convcore.output.identity import size_of
 from convcore.output.place import exists, resolve
 from convcore.output.report import Plan, WrittenFile
 from convcore.output.staging import Staging
+from convcore.plan import EXAMPLE
 from convcore.request import Request
 from convcore.target import Check
 from convcore.weights.files import sha256_of
