@@ -117,7 +117,7 @@ def export(module: torch.nn.Module, graph: Graph, opset: int) -> Export:
         # The first line alone may be a heading ("Found the following conflicts:").
         said = " ".join(str(root).split()) or "no reason given"
         raise TargetError(
-            f"torch could not export {graph.name}: {type(root).__name__}: {said[:500]}",
+            f"torch could not export {graph.name}: {type(root).__name__}: {said[:380]}",
             remedy="write the weights with --to pth; a network that torch.export cannot follow "
             "needs a graph of its own in the layout",
         ) from error
