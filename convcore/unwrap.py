@@ -63,7 +63,12 @@ def tensors_of(entries: Mapping[Any, Any]) -> dict[str, LazyTensor]:
 
 def state_dicts(tree: Mapping[Any, Any]) -> dict[str, Mapping[str, LazyTensor]]:
     """Return every state dict among a file's entries, or, if there is none, among theirs."""
-    level = {key: value for key, value in tree.items() if isinstance(key, str)}
+    # A bare state dict of 40,000 tensors is asked about each of them by several sources.
+    level = {
+        key: value
+        for key, value in tree.items()
+        if isinstance(key, str) and not isinstance(value, LazyTensor)
+    }
     for _ in range(_LEVELS):
         if len(level) > MOST_ENTRIES:
             return {}
