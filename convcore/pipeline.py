@@ -106,7 +106,13 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
                 ledger.complete(target.name, taken, match, choice), match.checkpoint.renamed
             )
         ]
-        fingerprints = {part: fingerprint(match.states[part]) for part in choice.components}
+        # Those of what stands were found to be the same, at the price of reading where no container
+        # has checksums: they are not taken again.
+        fingerprints = kept.fingerprints | {
+            part: fingerprint(match.states[part])
+            for part in choice.components
+            if part not in kept.fingerprints
+        }
         checks = [*kept.checks, *_verify(plan, desk, progress)]
     refuse_failed(checks, match, choice)
     paths = [file.path for file in kept.files]
@@ -123,7 +129,7 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
         ledger=ledger.joined(kept.rows, rows),
         checks=checks,
         packages=[package for target in targets for package in target.needs],
-        fingerprints=kept.fingerprints | fingerprints,
+        fingerprints=fingerprints,
     )
     content["versions"] = {**kept.versions, **content["versions"]}
     write(staging.folder / manifest.NAME, manifest.dumps(content))

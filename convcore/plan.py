@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from convcore.errors import TargetError, UsageError
 from convcore.match.candidates import REMAINDER
 from convcore.model import Component, Layout, LayoutMatch
 from convcore.names import assigner, collisions, legal_component, nearest
+from convcore.output import manifest
 from convcore.output.report import Plan, Step
 from convcore.target import Choice, Target
 from convcore.weights import bounded
@@ -84,7 +84,7 @@ def _stay_inside(paths: Sequence[str]) -> None:
 
 def _is_json(name: str, content: object) -> None:
     try:
-        json.dumps(content, allow_nan=False)
+        manifest.dumps(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise TargetError(
             f"the content of {name} is no JSON: {error}",

@@ -23,7 +23,7 @@ def write_documents(plan: Plan, folder: Path, kept: Sequence[str], *, example: b
         example: Whether there is to be an example.
     """
     for name, content in plan.documents.items():
-        write(folder / name, manifest.dumps(content))  # type: ignore[arg-type]  # JSON objects
+        write(folder / name, manifest.dumps(content))
     for name, path in plan.match.sidecars.items():
         if name not in plan.documents:
             _copy(path, folder / name)

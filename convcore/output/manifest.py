@@ -134,7 +134,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def dumps(content: Mapping[str, Any]) -> bytes:
+def dumps(content: object) -> bytes:
     """Render JSON for a file: UTF-8, indented, no NaN, one newline at the end."""
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=True)
     return text.encode() + b"\n"
