@@ -11,6 +11,7 @@ lowest is taken, because whatever else goes on in the machine can only add to a 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -101,6 +102,7 @@ def torch_clock(module: Any, arrays: list[Any], threads: int) -> Clock:
 
 def onnxruntime_clock(path: str, arrays: Arrays, threads: int) -> Clock:
     """Median of a bare loop over a session, in milliseconds."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from convcore import onnx_runtime
 from convcore.bench.devices import choose_devices
 from convcore.bench.job import as_line, from_line
 from convcore.bench.machine import machine
@@ -127,9 +128,7 @@ def _cuda() -> tuple[str, ...]:
 
 
 def _providers() -> tuple[str, ...]:
-    import onnxruntime
-
-    return tuple(onnxruntime.get_available_providers())
+    return tuple(onnx_runtime.load().get_available_providers())
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convcore import onnx_runtime
 from convcore.network import run
 from convcore.proof.agreement import Tolerance, measure
 from convcore.samples import draw, sizes_for
@@ -13,7 +14,6 @@ from convcore.target import Check
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnxruntime
     import torch
 
     from convcore.model import Graph
@@ -47,14 +47,14 @@ def compare(
     runs: list[tuple[Arrays, Arrays]] = []
     misfits: list[str] = []
     try:
-        runner = session(path)
+        runner = onnx_runtime.session(path)
         names = [output.name for output in runner.get_outputs()]
         for inputs in trials(graph, seed):
             reference = run(module, graph, inputs)
             misfits += _misfits(graph, inputs, reference)
             runs.append((reference, dict(zip(names, runner.run(None, inputs), strict=True))))
-    except _runtime_errors() as error:
-        problem = f"onnxruntime cannot run it: {str(error).splitlines()[0][:300]}"
+    except onnx_runtime.errors() as error:
+        problem = f"onnxruntime cannot run it: {onnx_runtime.told(error)}"
         return Check(path.name, "parity", False, {"problems": [problem]})
     passed, figures = measure(runs, Tolerance(atol, rtol))
     asked = {"atol": atol, "rtol": rtol}
@@ -63,18 +63,6 @@ def compare(
         problems = [*figures.get("problems", ()), *dict.fromkeys(misfits)]
         return Check(path.name, "parity", False, {**figures, "problems": problems})
     return Check(path.name, "parity", passed, figures)
-
-
-def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
-    """Open an ONNX file with onnxruntime on the CPU; 0 threads leaves the number to it."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings are about optimisations, not about the answer
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=["CPUExecutionProvider"]
-    )
 
 
 def trials(graph: Graph, seed: int = 0) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
@@ -101,11 +89,3 @@ def _misfits(graph: Graph, inputs: Arrays, outputs: Arrays) -> Iterator[str]:
             isinstance(size, int) and size != n for size, n in zip(wanted, found, strict=True)
         ):
             yield f"the network gives {axis.name} as {found}, declared is {wanted}"
-
-
-def _runtime_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented",
-             "RuntimeException", "NoSuchFile", "EPFail", "EngineError", "ModelLoaded")  # fmt: skip
-    return tuple(getattr(state, name) for name in names if hasattr(state, name))

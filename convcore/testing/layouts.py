@@ -9,7 +9,7 @@ from typing import ClassVar
 import attrs
 import pytest
 
-from convcore import network
+from convcore import network, onnx_runtime
 from convcore.errors import ConvcoreError, LayoutError
 from convcore.match import match_layout
 from convcore.match.candidates import REMAINDER
@@ -174,11 +174,10 @@ class LayoutSuite(Conversions):
         if not case.graphs:
             pytest.skip("the layout declares no graph that can be exported")
         import numpy as np
-        import onnxruntime
 
         for graph in case.graphs:
             path = case.report.output / f"{graph.name}.onnx"
-            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            session = onnx_runtime.session(path)
             module = network.build(graph, case.match)
             used = sizes_for(graph)
             for start in (3, 11):

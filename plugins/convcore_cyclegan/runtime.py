@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from convcore import onnx_runtime
 from convcore.errors import UsageError
 from convcore_cyclegan.normalisation import FILE, Normalisation, read_normalisation
 
@@ -127,9 +128,7 @@ def _missing(folder: Path, way: str, backend: str) -> UsageError:
 
 
 def _onnx_network(path: Path, config: dict[str, Any]) -> _Network:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_runtime.session(path)
 
     def network(x: Array) -> Array:
         converted: Array = session.run(["converted"], {"features": np.ascontiguousarray(x)})[0]

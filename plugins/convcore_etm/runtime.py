@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from convcore import onnx_runtime
 from convcore.archive.bounded_json import read_json
 from convcore.errors import LayoutError, UsageError
 from convcore_etm.sidecars import VOCABULARY
@@ -154,10 +155,8 @@ def _required(
 
 
 def _onnx_function(folder: Path, graph: str, config: Mapping[str, Any]) -> _Function:
-    import onnxruntime
-
     path = _required(folder, f"{graph}.onnx", "convert with --to onnx, or choose backend='torch'")
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_runtime.session(path)
     (given,) = session.get_inputs()
 
     def function(rows: Array) -> list[Array]:

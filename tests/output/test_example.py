@@ -67,7 +67,7 @@ def test_the_example_for_onnx_needs_numpy_and_onnxruntime_only(
 
     said = alone(script)
 
-    assert imports(script.read_text()) == {"pathlib", "numpy", "onnxruntime"}
+    assert imports(script.read_text()) == {"os", "pathlib", "numpy", "onnxruntime"}
     for name in ("generator_AB", "generator_BA", "convert_AB", "convert_BA"):
         assert f"{name}.onnx {{'features': (2, 3, 40)}}" in said
     assert said.count("converted (2, 3, 40) [") == 4
@@ -84,6 +84,21 @@ def test_the_example_for_weight_files_brings_the_networks_along(
     assert "convcore" not in imports(script.read_text())
     assert said.count("converted (2, 3, 40) [") == 4
     assert said.count("score (2, 3, 1) [") == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "needs"), [("pth", "torch only."), ("safetensors", "torch and safetensors only.")]
+)
+def test_the_example_says_which_packages_it_needs(
+    target: str, needs: str, example: Path, tmp_path: Path
+) -> None:
+    convert(Request(example, tmp_path / "out", (target,), example=True), load_registry())
+    script = tmp_path / "out/inference_example.py"
+
+    said = alone(script)
+
+    assert ast.get_docstring(ast.parse(script.read_text())).splitlines()[0].endswith(needs)
+    assert said.count("converted (2, 3, 40) [") == 4
 
 
 class Net(nn.Linear):

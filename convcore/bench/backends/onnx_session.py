@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convcore import onnx_runtime
 from convcore.bench.backends import Bound, Contender
 from convcore.bench.clock import Clock, HostClock
 from convcore.bench.memory import peak_resident, reset_peak
@@ -38,12 +39,9 @@ def load(job: Job) -> Contender:
 
         clock = clock_for(job.device)
     began = time.perf_counter()
-    import onnxruntime
-
+    runtime = onnx_runtime.load()
     imported = time.perf_counter()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = job.threads
+    options = onnx_runtime.options(job.threads)
     options.inter_op_num_threads = 1
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(job.scratch, "profile"))
@@ -52,7 +50,7 @@ def load(job: Job) -> Contender:
     if on_cuda:
         free_before = _cuda_free(job.device)
         providers.insert(0, (CUDA_PROVIDER, _cuda_options(job.device)))
-    session = onnxruntime.InferenceSession(job.onnx, sess_options=options, providers=providers)
+    session = runtime.InferenceSession(job.onnx, sess_options=options, providers=providers)
     loaded = time.perf_counter()
     if on_cuda and CUDA_PROVIDER not in session.get_providers():
         raise RuntimeError(f"onnxruntime fell back to {', '.join(session.get_providers())}")
