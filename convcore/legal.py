@@ -29,6 +29,13 @@ def stem(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
                          "becomes a file name: use letters, digits, '_', '-' and '.'")  # fmt: skip
 
 
+def prefix(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Take whole parts of a dotted name: nothing, or what ends with a dot."""
+    if not isinstance(value, str) or (value and not value.endswith(".")):
+        raise ValueError(f"{field.name} of a {type(owner).__name__} is {value!r}: it takes whole "
+                         "parts of a name, and ends with a dot")  # fmt: skip
+
+
 def function(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Take something that can be called, or None."""
     if value is not None and not callable(value):

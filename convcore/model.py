@@ -143,7 +143,8 @@ class Component(Noun):
         file: Stem of its weight file where the origin has its own name.
         drop: Key patterns never written to component files, with the reason.
         whole_names: Whether its files keep the prefix that all its keys share.
-        keep: End of that prefix which its files keep because the origin's do (``"model."``).
+        keep: End of that prefix which its files keep because the origin's do: ``"model."`` keeps
+            everything from the first ``model.`` below the component's own prefix on.
     """
 
     name: str = attrs.field(validator=legal.stem)
@@ -153,7 +154,11 @@ class Component(Noun):
     file: str | None = attrs.field(default=None, validator=legal.stem)
     drop: Mapping[str, str] = attrs.field(factory=dict)
     whole_names: bool = False
-    keep: str = ""
+    keep: str = attrs.field(default="", validator=legal.prefix)
+
+    def __attrs_post_init__(self) -> None:
+        if self.keep and self.whole_names:
+            raise ValueError(f"whole_names keeps all of a name: leave out keep={self.keep!r}")
 
 
 @attrs.frozen(eq=False, repr=False)

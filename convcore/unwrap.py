@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from convcore.archive import LazyTensor, as_mapping, as_plain, as_state_dict, walk_tensors
+from convcore.archive import Archive, LazyTensor, as_mapping, as_plain, as_state_dict, walk_tensors
+from convcore.archive.tree import part_name
 from convcore.errors import SourceError, UsageError
 from convcore.model import Checkpoint, Input
 from convcore.names import counted, few, nearest
@@ -17,7 +18,9 @@ WHOLE = (*CANONICAL, "model_state", "model", "net", "network", "module")
 _PARTIAL = ("encoder_state_dict", "generator", "ema", "state", "weights", "params")
 # Wrapper classes put these before the names the author wrote.
 PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
-_EVERYWHERE = "_orig_mod."
+# The one of them that may as well be an attribute of the class that was trained.
+ATTRIBUTE = "model."
+COMPILED = "_orig_mod."
 _HYPER = ("hyper_parameters", "hparams", "config", "args", "opt", "cfg")
 # Entries that hold tensors of training, never a model; how deep a wrapper may itself be wrapped.
 _NOT_MODELS = ("optim", "lr_sched", "sched", "callbacks", "loops", *_HYPER)
@@ -52,13 +55,34 @@ def tensors_of(entries: Mapping[Any, Any]) -> dict[str, LazyTensor]:
     for key, item in entries.items():
         if not isinstance(item, LazyTensor):
             continue
-        if str(key) in tensors:
+        name = key_text(key)
+        if name in tensors:
             raise SourceError(
-                f"two tensors have keys that are spelt alike: {str(key)[:200]!r}",
+                f"two tensors have keys that are spelt alike: {name[:200]!r}",
                 remedy="save the state dict again with a name of its own for each tensor",
             )
-        tensors[str(key)] = item
+        tensors[name] = item
     return tensors
+
+
+def key_text(key: Any) -> str:
+    """Return a key as the name of its tensor: text as it is, all else as Python prints it."""
+    # A number of a million digits would take minutes to print.
+    return key if type(key) is str else part_name(key) if type(key) is int else str(key)
+
+
+def turned_to_text(entries: Mapping[Any, Any]) -> list[str]:
+    """Say which tensors have keys that are no text, and how they are called."""
+    odd = [key for key, item in entries.items() if type(key) is not str and _is_tensor(item)]
+    if not odd:
+        return []
+    kinds = ", ".join(sorted({type(key).__name__ for key in odd}))
+    names = few([key_text(key)[:40] for key in odd])
+    return [f"{counted(len(odd), 'key')} of type {kinds} became text: {names}"]
+
+
+def _is_tensor(item: Any) -> bool:
+    return isinstance(item, LazyTensor)
 
 
 def state_dicts(tree: Mapping[Any, Any]) -> dict[str, Mapping[str, LazyTensor]]:
@@ -194,13 +218,29 @@ def unprefixed(names: Mapping[str, LazyTensor]) -> tuple[dict[str, str], list[st
         else:
             break
     if removed:
-        said.append(f"removed the prefix {removed!r} from all {len(short)} keys")
-    inner = {key: name.replace(f".{_EVERYWHERE}", ".") for key, name in short.items()}
+        # A layout's own class has no such attribute; of an unknown one, nobody can tell.
+        kept = f"; state-dict files of no known layout keep {ATTRIBUTE!r}"
+        kept = kept if ATTRIBUTE[:-1] in removed.split(".") else ""
+        said.append(f"removed the prefix {removed!r} from all {len(short)} keys{kept}")
+    inner = {key: name.replace(f".{COMPILED}", ".") for key, name in short.items()}
     if inner != short and len(set(inner.values())) == len(inner):
         count = sum(inner[key] != short[key] for key in short)
-        said.append(f"removed {_EVERYWHERE!r} (torch.compile) inside {count} keys")
+        said.append(f"removed {COMPILED!r} (torch.compile) inside {count} keys")
         short = inner
     return short, said
+
+
+def authored(name: str, original: str) -> str:
+    """Return the name a tensor has in the class that was trained: without wrappers' prefixes.
+
+    Args:
+        name: Its name in the checkpoint, less everything that ``unprefixed`` takes off.
+        original: Its key in the file.
+    """
+    key = original.replace(f".{COMPILED}", ".")
+    removed = key.removesuffix(name)
+    parts = removed.split(".") if removed != key else ()
+    return ATTRIBUTE * parts.count(ATTRIBUTE[:-1]) + name
 
 
 def _left(beside: Mapping[Any, Any]) -> list[str]:
@@ -212,6 +252,15 @@ def _left(beside: Mapping[Any, Any]) -> list[str]:
     }
     left = [f"{key} ({counted(count, 'tensor')})" for key, count in counts.items() if count]
     return [f"beside the state dict, and not taken: {few(left)}"] if left else []
+
+
+def _no_aliases(archive: Archive) -> list[str]:
+    """Say which names of a format's own metadata point at a tensor and are no other name of it."""
+    there, told = archive.tree, archive.metadata
+    if archive.format != "safetensors":
+        return []
+    notes = [f"{name} = {to}" for name, to in told.items() if to in there and name not in there]
+    return [f"metadata that names a tensor, taken as text: {few(notes)}"] if notes else []
 
 
 def make_checkpoint(
@@ -249,7 +298,7 @@ def make_checkpoint(
         rest=beside,
         hyper_parameters=hyper,
         metadata={**given.archive.metadata, **metadata},
-        evidence=(*evidence, *said, *_left(beside)),
+        evidence=(*evidence, *said, *_left(beside), *_no_aliases(given.archive)),
         opaque=given.archive.opaque,
         renamed={name: key for key, name in short.items() if key != name},
     )

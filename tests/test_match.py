@@ -186,3 +186,34 @@ def test_a_schema_that_takes_whatever_is_there_says_nothing_of_a_component(tmp_p
 
     assert len(told) == 1
     assert told[0].startswith("the keys are those of c or d of exact")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [None, lambda shown: Schema({k: s.shape for k, s in shown.items()})],
+    ids=["no schema", "a schema of whatever is there"],
+)
+def test_a_layout_that_takes_anything_never_beats_a_schema_that_fits(
+    schema: Callable[[Shown], Schema] | None, tmp_path: Path
+) -> None:
+    state = {**cyclegan.current(), "perceptual.weight": W}
+    file = cyclegan.save(tmp_path, state)
+    greedy = Layout("greedy", "for a test", [Component("all", "*")], schema)
+    installed = load_registry()
+    registry = attrs.evolve(installed, layouts={**installed.layouts, "greedy": greedy})
+
+    match = match_layout(read_checkpoint(file, registry), registry)
+
+    assert match.layout.name == "cyclegan"
+    assert list(match.states["remainder"]) == ["perceptual.weight"]
+
+
+def test_of_two_layouts_without_a_schema_the_one_that_takes_more_is_still_chosen(
+    tmp_path: Path,
+) -> None:
+    file = save(tmp_path / "m.pt", "a.x", "b.w", "c.v")
+    registry = known(layout("part", "a"), Layout("greedy", "for a test", [Component("all", "*")]))
+
+    match = match_layout(read_checkpoint(file, registry), registry)
+
+    assert match.layout.name == "greedy"

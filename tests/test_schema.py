@@ -76,6 +76,16 @@ def test_half_a_size_speaks_only_when_nothing_else_does() -> None:
     assert solution.sizes == {"H": 8}
 
 
+def test_halves_never_outvote_a_tensor_that_shows_the_size_itself() -> None:
+    schema = Schema({"w": ("H",), "one": ("H//2",), "two": ("H//2",), "three": ("H//2",)})
+    halves = dict.fromkeys(("one", "two", "three"), TensorSpec("float32", (4,)))
+
+    solution = solve(schema, {"w": TensorSpec("float32", (9,)), **halves})
+
+    assert solution.sizes == {"H": 9}  # each half of four would have voted for eight
+    assert solution.complete
+
+
 def test_a_size_written_wrongly_is_the_author_s_error() -> None:
     with pytest.raises(ValueError, match=r"write it as D, 3\*D or D//2"):
         solve(Schema({"w": ("D+1",)}), {"w": TensorSpec("float32", (4,))})

@@ -5,6 +5,7 @@ Source: the format description in the safetensors project's README.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -15,6 +16,11 @@ from convcore.archive.json_text import parse
 from convcore.archive.lazy import LazyTensor, Storage
 from convcore.archive.source_file import SourceFile
 from convcore.archive.values import TensorSpec
+
+# What our writer adds to the metadata where a note of an alias could be taken for anything else.
+MARK, MARKED = "convcore", "aliases"
+# Metadata of these names is never an alias.
+RESERVED = ("format", MARK)
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
@@ -52,10 +58,31 @@ def read(file: SourceFile, budgets: Budgets) -> tuple[dict[str, LazyTensor], dic
         tensors[name] = tensor
         ranges.append((tensor.storage.position, tensor.storage.nbytes, name))
     _check_cover(file, ranges, 8 + length)
-    # What shares a tensor's bytes is left out of the format; its writers note it here.
-    aliases = {n: kept for n, kept in metadata.items() if n not in tensors and n != "format"}
-    tensors |= {name: tensors[kept] for name, kept in aliases.items() if kept in tensors}
+    tensors |= {name: tensors[kept] for name, kept in _aliases(metadata, tensors)}
     return tensors, metadata
+
+
+def alike(name: str, kept: str) -> bool:
+    """Whether two names are those of parameters that may be tied: both dotted, ending alike."""
+    owner, _, last = name.rpartition(".")
+    return bool(owner) and kept.endswith(f".{last}")
+
+
+def _aliases(metadata: dict[str, str], tensors: dict[str, LazyTensor]) -> Iterator[tuple[str, str]]:
+    """Yield names that share another tensor's bytes, which the format leaves out, and whose.
+
+    ``{"best_layer": "a.weight"}`` is somebody's note and no tensor: a name counts where convcore
+    wrote the file, or where both are names of parameters that end alike.
+
+    Source: huggingface_hub's ``save_torch_state_dict`` notes ``{dropped name: kept name}`` for tied
+    weights.
+    """
+    ours = metadata.get(MARK) == MARKED
+    for name, kept in metadata.items():
+        if name in RESERVED or name in tensors or kept not in tensors:
+            continue
+        if ours or alike(name, kept):
+            yield name, kept
 
 
 def _tensor(

@@ -29,6 +29,8 @@ def command(session: Session, first: Path, second: Path, as_json: bool) -> None:
         return
     counts = ", ".join(f"{len(result[k])} {k}" for k in ("same", "changed", "missing", "added"))
     click.echo(f"{'identical' if result['identical'] else 'different'}: {counts}")
+    for which, wrappers in result["wrappers"].items():
+        show.lines(f"Wrappers taken off the {which}", wrappers)
     if result["changed"]:
         rows = [(item["name"], *_how(item)) for item in result["changed"]]
         show.table("Changed", ("tensor", "largest difference", "elements changed"), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -58,16 +58,7 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
     held = candidates(checkpoint, registry)
     complete = [candidate for candidate in held if candidate.complete and candidate.near]
     if complete:
-        # To take more of the same tensors is to explain more; of two models that lie side by side
-        # in one file, neither explains the other.
-        claims = [candidate.claimed for candidate in complete]
-        best = [
-            candidate
-            for candidate, claim in zip(complete, claims, strict=True)
-            if not any(claim < other for other in claims)
-        ]
-        # Every key and shape held against a schema is more than prefixes that happen to fit.
-        best = [candidate for candidate in best if candidate.solution is not None] or best
+        best = complete if len(complete) == 1 else _best(complete, checkpoint)
         for candidate in best:
             _undisputed(candidate, registry)
         if len(best) == 1:
@@ -93,6 +84,18 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
         seen=unexplained(checkpoint, held, registry.declared_by(LAYOUT_FILE)),
         remedy="take it whole with --layout plain, or split it with --component NAME=KEY_PREFIX",
     )
+
+
+def _best(complete: Sequence[Candidate], checkpoint: Checkpoint) -> list[Candidate]:
+    """Return the candidates that explain most; several where none explains all of another."""
+    # Every key and shape held against a schema is more than prefixes that happen to fit, whatever
+    # either leaves over.
+    held = [(candidate, candidate.explained(checkpoint)) for candidate in complete]
+    ranked = [(candidate, keys) for candidate, keys in held if keys]
+    ranked = ranked or [(candidate, candidate.claimed) for candidate in complete]
+    # To take more of the same tensors is to explain more; of two models that lie side by side
+    # in one file, neither explains the other.
+    return [candidate for candidate, keys in ranked if not any(keys < other for _, other in ranked)]
 
 
 def _undisputed(candidate: Candidate, registry: Registry) -> None:

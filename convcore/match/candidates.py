@@ -17,6 +17,9 @@ from convcore.schema import Solution, solve
 REMAINDER = "remainder"
 # Below this share of a schema's keys a layout is not even a near miss.
 _NEAR = 0.5
+# A schema that knows this key takes whatever is there, and says nothing of what it is.
+DECOY = "convcore.decoy"
+_DECOY = TensorSpec("float32", (1,))
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -59,6 +62,14 @@ class Candidate(Noun):
         return frozenset(
             key for name, keys in self.states.items() if name != REMAINDER for key in keys
         )
+
+    def explained(self, checkpoint: Checkpoint) -> frozenset[str]:
+        """The tensors whose keys and shapes the schema knows; none where it takes anything."""
+        if self.layout.schema is None:
+            return frozenset()
+        specs = {key: tensor.spec for key, tensor in checkpoint.tensors.items()}
+        found = covered(self.layout, {**specs, DECOY: _DECOY})
+        return frozenset() if found is None or DECOY in found[0] else found[0]
 
 
 def consider(layout: Layout, checkpoint: Checkpoint) -> Candidate:

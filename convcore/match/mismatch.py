@@ -11,7 +11,7 @@ import attrs
 
 from convcore.archive import TensorSpec
 from convcore.errors import ConvcoreError, LayoutError
-from convcore.match.candidates import Candidate, consider, covered
+from convcore.match.candidates import DECOY, Candidate, consider, covered
 from convcore.model import Checkpoint, Layout
 from convcore.names import assigner, counted, few, nearest, shared_prefix
 from convcore.unwrap import PREFIXES
@@ -141,7 +141,7 @@ def _saved_alone(checkpoint: Checkpoint, layout: Layout, prefix: str) -> bool:
         return False
     specs = _specs(checkpoint, prefix)
     # A schema that takes whatever is put below a prefix says nothing of what that is.
-    decoy = f"{prefix}convcore.decoy"
+    decoy = f"{prefix}{DECOY}"
     found = covered(layout, {**specs, decoy: TensorSpec("float32", (1,))})
     if found is None or decoy in found[0]:
         return False

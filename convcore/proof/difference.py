@@ -12,9 +12,11 @@ from convcore.archive import LazyTensor
 from convcore.archive.in_step import in_step
 from convcore.errors import SourceError
 from convcore.host import Registry
+from convcore.names import counted
 from convcore.output import manifest
 from convcore.proof.reopened import written
 from convcore.read import read_checkpoint
+from convcore.unwrap import COMPILED
 from convcore.weights import bounded
 
 if TYPE_CHECKING:
@@ -28,12 +30,15 @@ def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
 
     Returns:
         ``identical`` and, by name, what is ``same``, ``changed`` (with the largest absolute
-        difference, or the two shapes), ``missing`` from the second and ``added`` in it.
+        difference, or the two shapes), ``missing`` from the second and ``added`` in it;
+        ``wrappers`` says what was taken off the names of which.
 
     Raises:
         ConvcoreError: One of them cannot be read.
     """
-    one, two = named_tensors(first, registry), named_tensors(second, registry)
+    (one, two), renamed = zip(
+        *(named_tensors(path, registry) for path in (first, second)), strict=True
+    )
     for tensors in (one, two):
         bounded(tensors)
     same, changed = [], []
@@ -59,20 +64,41 @@ def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
         "changed": changed,
         "missing": missing,
         "added": added,
+        "wrappers": {"first": _wrappers(renamed[0]), "second": _wrappers(renamed[1])},
     }
 
 
-def named_tensors(path: Path, registry: Registry) -> Mapping[str, LazyTensor]:
-    """Return the tensors of a checkpoint, or of an output folder under their source's names."""
+def named_tensors(
+    path: Path, registry: Registry
+) -> tuple[Mapping[str, LazyTensor], Mapping[str, str]]:
+    """Return the tensors of a checkpoint or an output folder, named without wrappers.
+
+    Returns:
+        Name to tensor, and name to the key in the file where a wrapper was taken off.
+    """
     if (path / manifest.NAME).is_file():
-        found = written(path, manifest.load(path))
+        content = manifest.load(path)
+        found = written(path, content)
         if not found:
             raise SourceError(
                 f"{path} holds no weight files that could be compared",
                 remedy="add them with --to pth --add, or give the checkpoint it was made from",
             )
-        return found
-    return read_checkpoint(path, registry).tensors
+        renamed = content["renamed"]
+        names = {original: name for name, original in renamed.items()}
+        return {names.get(key, key): tensor for key, tensor in found.items()}, renamed
+    checkpoint = read_checkpoint(path, registry)
+    return checkpoint.tensors, checkpoint.renamed
+
+
+def _wrappers(renamed: Mapping[str, str]) -> list[str]:
+    """Say which prefixes were taken off how many names."""
+    counts: dict[str, int] = {}
+    for name, key in renamed.items():
+        prefix = key.removesuffix(name)
+        what = f"{prefix!r} before" if prefix != key else f"{COMPILED!r} inside"
+        counts[what] = counts.get(what, 0) + 1
+    return [f"{what} {counted(count, 'name')}" for what, count in counts.items()]
 
 
 def compare(one: LazyTensor, two: LazyTensor) -> dict[str, Any] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from convcore.archive import LazyTensor
-from convcore.errors import SourceError
-from convcore.model import LayoutMatch
+from convcore.errors import LayoutError, SourceError
+from convcore.model import Component, LayoutMatch
 from convcore.names import counted, few, shared_prefix
 
 # Views may repeat what is stored (an expanded mask); beyond this a few bytes would fill the disk.
@@ -21,8 +21,30 @@ def local_names(match: LayoutMatch, component: str) -> dict[str, str]:
     """
     keys = [key for key in match.states[component] if key not in match.dropped]
     part = next(part for part in match.layout.components if part.name == component)
-    prefix = "" if part.whole_names else shared_prefix(keys).removesuffix(part.keep)
+    prefix = _taken_off(part, keys)
     return {key[len(prefix) :]: key for key in keys}
+
+
+def _taken_off(part: Component, keys: list[str]) -> str:
+    """Return what a component's files leave out at the beginning of every key.
+
+    Raises:
+        LayoutError: The keys have no such part as the component is said to keep.
+    """
+    shared = "" if part.whole_names else shared_prefix(keys)
+    if not part.keep or not keys:
+        return shared
+    # A network's own modules may bear the name too (`model.model.`): the first one is kept.
+    own = [key for key in part.keys if key.endswith(".") and shared.startswith(key)]
+    start = max(map(len, own), default=0)
+    found = f".{shared[start:]}".find(f".{part.keep}")
+    if found < 0:
+        raise LayoutError(
+            f"the files of {part.name} are to keep {part.keep!r}, which its keys do not share",
+            seen=[f"all of them begin with {shared!r}" if shared else "they begin differently"],
+            remedy="correct or leave out keep in the layout",
+        )
+    return shared[: start + found]
 
 
 def file_stem(match: LayoutMatch, component: str) -> str:

@@ -12,6 +12,7 @@ from convcore.archive import LazyTensor
 from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.unwrap import authored
 from convcore.weights import file_stem, groups, local_names, prove, supported, torch_zip
 
 # A record's headers and the pickle of one tensor, rounded up.
@@ -32,9 +33,16 @@ def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
 
 def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
     """Plan one flat file with every tensor of the checkpoint under the author's names."""
-    names = {name: name for name in match.checkpoint.tensors}
+    checkpoint = match.checkpoint
+    # A layout's schema says which names its class has; of other models only the author's are known.
+    known = match.layout.schema is not None
+    names = {
+        name if known else authored(name, checkpoint.original(name)): name
+        for name in checkpoint.tensors
+    }
     tree = _flat(match, names)
-    yield _output("state-dict", match.layout.state_dict_file, "state_dict", tree, match, names)
+    path = match.layout.state_dict_file
+    yield _output("state-dict", path, "state_dict", tree, match, names.values())
 
 
 def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
+from convcore.archive.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.errors import TargetError
 from convcore.hookspecs import hookimpl
 from convcore.model import LayoutMatch
@@ -82,9 +83,10 @@ def _write(output: Output, workspace: Workspace) -> None:
 def _header(tensors: Mapping[str, LazyTensor]) -> tuple[bytes, list[str]]:
     """Build the header (length, JSON, padding) and the order of the tensors' bytes."""
     firsts = dict(groups(tensors))
-    metadata = {"format": "pt"} | {
-        alias: first for first, aliases in firsts.items() for alias in aliases
-    }
+    notes = {alias: first for first, aliases in firsts.items() for alias in aliases}
+    metadata = {"format": "pt"} | notes
+    if not all(alike(alias, first) for alias, first in notes.items()):
+        metadata[MARK] = MARKED
     # Larger elements first, as the format's own writer does, keeps every tensor aligned.
     order = sorted(firsts, key=lambda name: (-BY_NAME[tensors[name].dtype].itemsize, name))
     entries: dict[str, object] = {"__metadata__": metadata}
@@ -115,8 +117,9 @@ def _representable(tensors: Mapping[str, LazyTensor], component: str) -> None:
             odd.append(f"{name}: {tensor.dtype} has no code in safetensors")
         if name == "__metadata__" or any("\ud800" <= char <= "\udfff" for char in name):
             odd.append(f"{name!r} cannot be a key in safetensors")
-    if any("format" in aliases for _, aliases in groups(tensors)):
-        odd.append("'format' shows the same elements as another, and its note would be lost")
+    shared = {alias for _, aliases in groups(tensors) for alias in aliases}
+    for name in shared.intersection(RESERVED):
+        odd.append(f"{name!r} shows the same elements as another, and its note would be lost")
     if odd:
         raise TargetError(
             f"{component} cannot be written as safetensors: {odd[0]}",

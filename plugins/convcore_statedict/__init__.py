@@ -19,6 +19,7 @@ from convcore.unwrap import (
     make_checkpoint,
     state_dict_of,
     tensors_of,
+    turned_to_text,
 )
 
 NAME = "state-dict"
@@ -42,7 +43,8 @@ def read(given: Input) -> Checkpoint | None:
         tensors, said, rest = _wrapped(given, tree)
     else:
         return None
-    return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(said,))
+    evidence = (said, *(turned_to_text(tree) if isinstance(tree, Mapping) else ()))
+    return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=evidence)
 
 
 def _wraps_a_model(tree: Any) -> bool:
@@ -58,7 +60,7 @@ def _bare(tree: Any) -> tuple[Mapping[str, LazyTensor], str, dict[str, Any]]:
     tensors = state_dict_of(tree) or {}
     if not isinstance(tree, Mapping):
         return tensors, "a whole pickled module, its tensors taken without its class", {}
-    rest = {key: value for key, value in tree.items() if key not in tensors}
+    rest = {key: value for key, value in tree.items() if not isinstance(value, LazyTensor)}
     return tensors, "bare state dict", rest
 
 
@@ -84,7 +86,7 @@ def _wrapped(
             seen=[f"top-level keys: {', '.join(map(str, list(entries)[:20])) or 'none'}"],
             remedy="name the place of the weights with --key PATH, or save model.state_dict()",
         )
-    rest = {name: value for name, value in entries.items() if str(name) not in loose}
+    rest = {name: value for name, value in entries.items() if not isinstance(value, LazyTensor)}
     what = "list" if listed else "dict"
     return loose, f"{len(loose)} tensors among the {len(entries)} items of a {what}", rest
 

@@ -131,6 +131,21 @@ def test_a_list_of_tensors_is_named_by_place(tmp_path: Path) -> None:
     assert list(read([W, "text", B], tmp_path).tensors) == ["0", "2"]
 
 
+def test_keys_that_are_no_text_are_taken_and_told_once(tmp_path: Path) -> None:
+    tree = {None: W, b"x": W, ("a", 1): W, 3: B, "fc.weight": W, "note": {7: B}}
+
+    checkpoint = read(tree, tmp_path)
+
+    assert list(checkpoint.tensors) == ["None", "b'x'", "('a', 1)", "3", "fc.weight"]
+    assert checkpoint.evidence == (
+        "bare state dict",
+        "4 keys of type NoneType, bytes, int, tuple became text: None, b'x', ('a', 1), 3",
+        "beside the state dict, and not taken: note (1 tensor)",
+    )
+    # The ledger drops what lies beside, and nothing of what was written.
+    assert [name for name, _ in walk_tensors(checkpoint.rest)] == ["note.7"]
+
+
 def test_arrays_are_tensors_too(tmp_path: Path) -> None:
     checkpoint = read({"w": np.arange(3, dtype=np.int16), "b": np.ones((2, 2))}, tmp_path)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import convcore
 from convcore.archive import open_archive
-from convcore.proof.difference import compare
+from convcore.host import load_registry
+from convcore.proof.difference import compare, diff
 
 COUNT = 700_001  # more than two pieces of a megabyte, and no multiple of one
 KINDS = {
@@ -42,3 +44,25 @@ def test_figures_of_a_large_tensor_are_those_of_the_whole(
         "elements_changed": int((one != two).sum()),
         "elements": COUNT,
     }
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "_orig_mod.", "module.model.", "model."], ids=lambda text: text
+)
+@pytest.mark.parametrize("target", ["pth", "state-dict"])
+def test_wrappers_that_a_conversion_took_off_are_no_difference(
+    wrapper: str, target: str, tmp_path: Path
+) -> None:
+    state = {f"{wrapper}{name}": torch.ones(2) * n for n, name in enumerate(("a.weight", "b.bias"))}
+    torch.save(state, tmp_path / "wrapped.pt")
+    torch.save({"a.weight": torch.zeros(2), "b.bias": torch.ones(2)}, tmp_path / "bare.pt")
+    convcore.convert(tmp_path / "wrapped.pt", tmp_path / "out", target, layout="plain")
+    registry = load_registry()
+
+    for other in ("out", "bare.pt"):
+        found = diff(tmp_path / "wrapped.pt", tmp_path / other, registry)
+
+        assert found["identical"]
+        assert found["same"] == ["a.weight", "b.bias"]
+        told = [f"{wrapper!r} before 2 names"]
+        assert found["wrappers"] == {"first": told, "second": told if other == "out" else []}
