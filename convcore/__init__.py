@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convcore.api import convert, inspect, open_checkpoint
     from convcore.archive import Archive, LazyTensor, Opaque, TensorSpec
+    from convcore.assumption import Assumption
     from convcore.errors import (
         ConvcoreError,
         LayoutError,
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Affine",
     "Archive",
+    "Assumption",
     "Axis",
     "Check",
     "Checkpoint",
@@ -94,6 +96,7 @@ __all__ = [
 _HOMES = {
     "api": ("convert", "inspect", "open_checkpoint"),
     "archive": ("Archive", "LazyTensor", "Opaque", "TensorSpec"),
+    "assumption": ("Assumption",),
     "errors": (
         "ConvcoreError", "LayoutError", "PluginError", "PluginWarning", "SourceError",
         "TargetError", "UsageError", "VerificationError",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from convcore import legal
+from convcore.assumption import Assumption
 from convcore.noun import Noun
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from convcore.settings import Settler
 
 Role = Literal["inference", "training"]
-Origin = Literal["option", "file", "shape", "hyper_parameters", "dataset", "default", "unknown"]
+Origin = Literal[
+    "option", "file", "shape", "hyper_parameters", "dataset", "default", "guess", "unknown"
+]
 Shape = tuple[int | str, ...]
 
 
@@ -38,6 +41,10 @@ def _axes(shape: Iterable[int | str]) -> Shape:
 
 def _ends(ends: Axis | Iterable[Axis]) -> tuple[Axis, ...]:
     return (ends,) if isinstance(ends, Axis) else tuple(ends)
+
+
+def _assumptions(assumptions: Iterable[Assumption]) -> tuple[Assumption, ...]:
+    return tuple(assumptions)
 
 
 def _parts(parts: Iterable[Component]) -> tuple[Component, ...]:
@@ -280,8 +287,43 @@ class LayoutMatch(Noun):
     dropped: Mapping[str, str] = attrs.field(factory=dict)
 
     def value(self, name: str) -> Any:
-        """Value of a setting; KeyError for a name the layout never set."""
+        """Value of a setting, or what the layout assumes; KeyError for a name it never set."""
+        if name not in self.settings:  # an output of an earlier version, which did not settle it
+            for assumption in self.layout.assumes:
+                if assumption.name == name:
+                    return assumption.value
         return self.settings[name].value
+
+    def otherwise(self, *names: str) -> dict[str, Any]:
+        """Those settings whose value is another than the layout assumes, for a network's call."""
+        return {
+            each.name: self.value(each.name)
+            for each in self.layout.assumes
+            if each.name in names and self.value(each.name) != each.value
+        }
+
+    def graphs(self) -> tuple[Graph, ...]:
+        """What it can be exported to; a graph that lacks what it assumes is refused."""
+        return tuple(_unless_contradicted(graph, self) for graph in self.layout.graphs(self))
+
+
+def _unless_contradicted(graph: Graph, match: LayoutMatch) -> Graph:
+    """Refuse a graph that computes with a value the checkpoint says is another."""
+    if graph.refusal is not None and not graph.missing:
+        return graph
+    lacking = tuple(
+        each.name
+        for each in match.layout.assumes
+        if each.value is not None
+        and each.concerns(graph.name, graph.components)
+        and each.name in match.settings
+        and match.value(each.name) is None
+    )
+    if not lacking:
+        return graph
+    said = [line for line in match.evidence if any(f"--config {n}=" in line for n in lacking)]
+    why = "; ".join((*([graph.refusal] if graph.refusal else ()), *said)) or "not settled"
+    return attrs.evolve(graph, refusal=why, missing=(*graph.missing, *lacking))
 
 
 def _no_graphs(match: LayoutMatch) -> Iterable[Graph]:
@@ -301,7 +343,8 @@ class Layout(Noun):
         configure: Settles the settings (and says so in the evidence) with a ``Settler``.
         graphs: The functions this checkpoint can be exported to.
         sidecars: Names looked for beside the checkpoint and one folder up, copied along.
-        options: Names ``--config`` takes for this layout, each with one line of help.
+        options: Names ``--config`` takes for this layout, each with one line of help; those of
+            ``assumes`` come by themselves.
         weights: Shapes a component's weight file: ``(match, component) -> tree`` with
             ``LazyTensor`` leaves; None writes the flat state dict.
         documents: More JSON files to write: name to content; ``model_config.json`` (the settings'
@@ -310,6 +353,11 @@ class Layout(Noun):
         example: Path of a jinja2 template for ``inference_example.py``; None uses the engine's.
         nets: Path of the self-contained torch source that the example for ``.pth`` embeds.
         automatic: False for a layout chosen only by name.
+        assumes: What no tensor shows and the graphs compute with. Those that ``configure`` leaves
+            open are settled after it.
+        known: Hyper-parameters that training may store and no graph depends on (``"lr*"``,
+            ``"optimizer."``), dotted where they lie deeper. Those that are neither here, nor
+            assumed, nor asked for by name are told as evidence.
     """
 
     name: str = attrs.field(validator=legal.name)
@@ -338,3 +386,13 @@ class Layout(Noun):
     example: Path | None = None
     nets: Path | None = None
     automatic: bool = True
+    assumes: tuple[Assumption, ...] = attrs.field(
+        default=(), converter=_assumptions, validator=legal.series_of(lambda: Assumption)
+    )
+    known: tuple[str, ...] = attrs.field(default=(), converter=_strings)
+
+    @property
+    def takes(self) -> Mapping[str, str]:
+        """Every name that ``--config`` takes for this layout, with its help."""
+        assumed = {each.name: each.help for each in self.assumes}
+        return {**assumed, **self.options}

@@ -166,7 +166,7 @@ def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str,
     Raises:
         UsageError: A name is unknown; the known ones are listed.
     """
-    known = dict(layout.options)
+    known = dict(layout.takes)
     for target in targets:
         known |= target.options
     for name in config:

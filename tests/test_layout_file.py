@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 
 import convcore
 from convcore.layout_file import read_layout, suggest
+from convcore.match import assemble, configure
+from convcore.match.candidates import consider
 from tests.conftest import Ran
 
 GOOD = """
@@ -61,6 +66,56 @@ FAULTS = {
         'name = "x"\n[components.abc]\nkeys = "a."\n[graphs.abd]\n'
         'inputs = [{name="x",shape=[1]}]\noutputs = [{name="y",shape=[1]}]',
         "there is no component 'abd'; nearest known name: abc",
+    ),
+    "unknown key of an assumption": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[assumes.act]\nvalue = "relu"\nalsoo = ["x"]',
+        "assumes.act: unknown key 'alsoo'; nearest known name: also",
+    ),
+    "assumption of a value outside its interval": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[assumes.eps]\nvalue = 2\nbetween = [0, 1]',
+        "assumes.eps: its own value is none that the network computes",
+    ),
+    "assumption for a graph that is not there": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[assumes.eps]\nvalue = 2\ngraphs = "b"',
+        "assumes.eps: there is no graph 'b'; graphs: none",
+    ),
+    "keep beside whole names": (
+        'name = "x"\n[components.a]\nkeys = "a."\nkeep = "net."\nwhole_names = true',
+        "components.a: whole_names keeps every name whole already: leave out keep",
+    ),
+    "keep of a wrong type": (
+        'name = "x"\n[components.a]\nkeys = "a."\nkeep = true',
+        "components.a.keep: a text belongs here, not true or false",
+    ),
+    "keep that is no prefix": (
+        'name = "x"\n[components.a]\nkeys = "a."\nkeep = "net"',
+        "components.a.keep: a prefix ends with a dot: write 'net.'",
+    ),
+    "the same keys twice": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[components.b]\nkeys = ["b.", "a."]',
+        "components.b: a has the keys 'a.' already",
+    ),
+    "the same file twice": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[components.b]\nkeys = "b."\nfile = "A"',
+        "components.b: its files would have the name of those of a",
+    ),
+    "optional without shapes": (
+        'name = "x"\noptional = ["a.w"]\n[components.a]\nkeys = "a."',
+        "optional: it says which keys of [shapes] may be absent; there is no [shapes]",
+    ),
+    "optional key that is none": (
+        'name = "x"\noptional = ["a.v"]\n[components.a]\nkeys = "a."\n[shapes]\n"a.w" = [1]',
+        "optional: 'a.v' is no key of [shapes]; nearest known name: a.w",
+    ),
+    "size that no shape has": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[shapes]\n"a.w" = ["Din"]\n[graphs.a]\n'
+        'inputs = [{name="x",shape=["batch","$Dim"]}]\noutputs = [{name="y",shape=[1]}]',
+        "graphs.a: '$Dim' is no size of [shapes] and nothing of [assumes]; nearest known name: Din",
+    ),
+    "one name for two ends": (
+        'name = "x"\n[components.a]\nkeys = "a."\n[graphs.a]\n'
+        'inputs = [{name="x",shape=[1]}]\noutputs = [{name="x",shape=[1]}]',
+        "graphs.a: 2 inputs and outputs are called 'x'",
     ),
     "no TOML": ("name = ", "cannot be read as TOML"),
     "no text": ("\udcff", "cannot be read as TOML"),
@@ -176,6 +231,118 @@ def test_what_a_checkpoint_says_is_never_imported(tmp_path: Path) -> None:
 
     with pytest.raises(convcore.LayoutError, match="network"):
         convcore.convert(tmp_path / "a.pt", tmp_path / "out", "onnx", layout_file=layout)
+
+
+LINEAR = """
+name = "linear"
+[components.net]
+keys = "net."
+[shapes]
+"net.weight" = ["O", "I"]
+"net.bias" = ["O"]
+[graphs.net]
+{network}
+arguments = {{ in_features = "$I", out_features = "$O" {more} }}
+inputs = [{{ name = "x", shape = ["batch", "$I"] }}]
+outputs = [{{ name = "y", shape = ["batch", "$O"] }}]
+"""
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Path:
+    state = {"net.weight": torch.ones(2, 3), "net.bias": torch.zeros(2)}
+    torch.save({"state_dict": state, "hyper_parameters": {"act": "gelu"}}, tmp_path / "a.pt")
+    return tmp_path / "a.pt"
+
+
+def test_a_network_named_for_one_conversion_is_not_used_by_the_next(
+    linear: Path, tmp_path: Path
+) -> None:
+    layout = read_layout(written(tmp_path, LINEAR.format(network="", more="")))
+    checkpoint = convcore.open_checkpoint(linear)
+    candidate = consider(layout, checkpoint)
+    first = configure(assemble(candidate, checkpoint), {"network.net": "torch.nn:Linear"})
+    second = configure(assemble(candidate, checkpoint), {})
+
+    # Told of first by the second conversion, as a command that runs two of them would.
+    refusals = [graph.refusal for match in (second, first) for graph in match.graphs()]
+
+    assert refusals == ["nobody says which class computes it", None]
+
+
+def test_a_network_that_a_manifest_names_is_not_imported(linear: Path, tmp_path: Path) -> None:
+    layout = read_layout(written(tmp_path, LINEAR.format(network="", more="")))
+    checkpoint = convcore.open_checkpoint(linear)
+    match = assemble(consider(layout, checkpoint), checkpoint)
+
+    forged = {"network.net": convcore.Setting("antigravity:fly", "option")}
+    (graph,) = attrs.evolve(match, settings=forged).graphs()
+
+    assert graph.refusal == "nobody says which class computes it"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os:system", "builtins:exec", "torch:load", "torch.nn:functional", "os:environ",
+     "tests.small_networks:unannotated", "tests.small_networks:of_a_number",
+     "tests.small_networks:READY"],
+)  # fmt: skip
+def test_what_makes_no_network_is_never_called(linear: Path, tmp_path: Path, name: str) -> None:
+    layout = written(tmp_path, LINEAR.format(network=f'network = "{name}"', more=""))
+
+    with pytest.raises(convcore.UsageError, match="it is not called"):
+        convcore.convert(linear, tmp_path / "out", "onnx", layout_file=layout)
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["torch.nn:Linear", "tests.small_networks:annotated", "tests.small_networks:Small.of"]
+)
+def test_a_class_or_a_function_that_says_what_it_returns_is_called(
+    linear: Path, tmp_path: Path, name: str
+) -> None:
+    layout = read_layout(written(tmp_path, LINEAR.format(network=f'network = "{name}"', more="")))
+    checkpoint = convcore.open_checkpoint(linear)
+    (graph,) = configure(assemble(consider(layout, checkpoint), checkpoint), {}).graphs()
+
+    assert isinstance(graph.network(), torch.nn.Linear)
+
+
+def test_a_module_where_the_user_stands_is_no_network(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "standing.py").write_text("from torch.nn import Linear as Net")
+    layout = written(tmp_path, LINEAR.format(network='network = "standing:Net"', more=""))
+    words = [sys.executable, "-m", "convcore", "convert", linear, "--layout-file", layout]
+
+    done = subprocess.run([*words, "-o", tmp_path / "out", "--to", "onnx"], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+
+    assert done.returncode == 2
+    assert "No module named 'standing'" in done.stderr
+    assert "PYTHONPATH" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("also", "option", "value", "origin"),
+    [
+        ('also = ["gelu"]', {}, "gelu", "hyper_parameters"),
+        ("", {}, None, "unknown"),
+        ("", {"act": "relu"}, "relu", "option"),
+    ],
+    ids=["computed", "not computed", "option"],
+)
+def test_a_file_says_what_its_network_assumes(
+    linear: Path, tmp_path: Path, also: str, option: dict[str, str], value: str, origin: str
+) -> None:
+    table = f'[assumes.act]\nvalue = "relu"\nstated = "act"\n{also}\n'
+    text = LINEAR.format(network='network = "torch.nn:Linear"', more=', device = "$act"') + table
+    layout = read_layout(written(tmp_path, text))
+    checkpoint = convcore.open_checkpoint(linear)
+
+    match = configure(assemble(consider(layout, checkpoint), checkpoint), option)
+
+    assert match.settings["act"] == convcore.Setting(value, origin)
+    assert [graph.missing for graph in match.graphs()] == [() if value else ("act",)]
 
 
 @pytest.mark.parametrize(

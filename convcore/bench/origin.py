@@ -43,7 +43,7 @@ class Origin:
     def graphs(self) -> list[Graph]:
         """Return the layout's graphs; without weights, one for each ONNX file."""
         if self.match is not None:
-            return list(self.match.layout.graphs(self.match))
+            return list(self.match.graphs())
         return [_declared(self.folder / path) for path in self._files(_ONNX)]
 
     def weight_bytes(self, graph: Graph) -> int | None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from convcore.errors import UsageError
+from convcore.layout_file.consistent import contradictions
 from convcore.layout_file.draft import suggest as suggest
 from convcore.layout_file.fields import Faults
 from convcore.layout_file.tables import (
     LAYOUT,
     callable_name,
+    read_assumptions,
     read_components,
     read_drawings,
     read_schema,
@@ -47,20 +49,21 @@ def read_layout(path: Path) -> Layout:
     components = list(read_components(given.get("components", {}), faults))
     drawings = list(read_drawings(given.get("graphs", {}), components, faults))
     schema = read_schema(given, faults)
+    assumes = tuple(read_assumptions(given.get("assumes", {}), drawings, faults))
+    contradictions(given, components, drawings, schema, assumes, faults)
     faults.settle()
-    named: dict[str, str] = {}
 
     def configure(match: LayoutMatch, settler: Settler) -> None:
         for drawing in drawings:
-            chosen = settler.from_option(drawing.option, callable_name)
-            if chosen is not None:
-                # Not read back from the settings, which may come from somebody's manifest.
-                named[drawing.name] = chosen
+            settler.from_option(drawing.option, _Named)
 
     def graphs(match: LayoutMatch) -> Iterable[Graph]:
         for drawing in drawings:
             if all(part in match.states for part in drawing.components):
-                yield drawing.graph(match, named.get(drawing.name, drawing.network))
+                chosen = match.settings.get(drawing.option)
+                # Of this command's option, and not of the settings in somebody's manifest.
+                own = isinstance(chosen and chosen.value, _Named)
+                yield drawing.graph(match, chosen.value if chosen and own else drawing.network)
 
     return Layout(
         given["name"],
@@ -73,7 +76,16 @@ def read_layout(path: Path) -> Layout:
         options={d.option: f"package.module:Callable that computes {d.name}" for d in drawings},
         state_dict_file=given.get("state_dict_file", "state_dict.pth"),
         automatic=given.get("automatic", True),
+        assumes=assumes,
+        known=given.get("known", ()),
     )
+
+
+class _Named(str):
+    """A network's name that was typed in this command; what is read from a file is plain text."""
+
+    def __new__(cls, text: str) -> Self:
+        return super().__new__(cls, callable_name(text))
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -58,36 +58,36 @@ def _sized(value: Any, match: LayoutMatch) -> Any:
     """Put in a solved size where the file refers to one, as ``"$D"``."""
     if not isinstance(value, str) or not value.startswith("$"):
         return value
-    if value[1:] not in match.sizes:
-        raise UsageError(
-            f"{match.layout.name} has no size {value[1:]!r}",
-            seen=(f"sizes: {', '.join(match.sizes) or 'none'}", *nearest(value[1:], match.sizes)),
-            remedy="use a size that [shapes] of the layout file names",
-        )
-    return match.sizes[value[1:]]
+    name = value[1:]
+    if name in match.sizes:
+        return match.sizes[name]
+    if any(name == each.name for each in match.layout.assumes):
+        return match.value(name)
+    raise UsageError(
+        f"{match.layout.name} has no size {name!r}",
+        seen=(f"sizes: {', '.join(match.sizes) or 'none'}", *nearest(name, match.sizes)),
+        remedy="use a size that [shapes] of the layout file names, or a name of [assumes]",
+    )
 
 
 def _made(drawing: Drawing, named: str | None, arguments: Mapping[str, Any]) -> torch.nn.Module:
-    from importlib import import_module
-
-    import torch
+    from convcore.layout_file.imported import network_maker
 
     if named is None:
         raise UsageError(
             f"nobody says which class computes {drawing.name}",
             remedy=f"give --config {drawing.option}=package.module:Callable",
         )
-    module, _, path = named.partition(":")
+    make = network_maker(named, drawing.name)
     try:
-        found: Any = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-        made = found(**arguments)
+        made = make(**arguments)
     except Exception as error:
         raise UsageError(
             f"the network {named} of {drawing.name} cannot be made: {error!r}",
-            remedy="install its package, or put its folder on PYTHONPATH, and check the arguments",
+            remedy="check the arguments that the layout file gives it",
         ) from error
+    import torch
+
     if not isinstance(made, torch.nn.Module):
         raise UsageError(
             f"{named} of {drawing.name} made a {type(made).__name__}, not a torch module",

@@ -97,6 +97,30 @@ def flag(value: Any) -> bool:
     return value
 
 
+def scalar(value: Any) -> str | int | float | bool:
+    """Read a text, a number, or true or false."""
+    if not isinstance(value, str | int | float) or value == "":
+        raise ValueError(f"a text, a number, or true or false belongs here, not {_kind(value)}")
+    return value
+
+
+def scalars(value: Any) -> tuple[str | int | float | bool, ...]:
+    """Read a list of texts, numbers, or true and false."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"a list of texts or numbers belongs here, not {_kind(value)}")
+    return tuple(scalar(item) for item in value)
+
+
+def interval(value: Any) -> tuple[float, float]:
+    """Read two numbers, the smaller first."""
+    legal = (
+        isinstance(value, list) and len(value) == 2 and all(type(n) in (int, float) for n in value)
+    )
+    if not legal or not value[0] < value[1]:
+        raise ValueError("two numbers belong here, the smaller first")
+    return float(value[0]), float(value[1])
+
+
 def shape(value: Any) -> tuple[int | str, ...]:
     """Read a list of sizes: whole numbers, or names."""
     legal = isinstance(value, list) and all(

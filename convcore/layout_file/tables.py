@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from convcore.assumption import Assumption
 from convcore.errors import UsageError
 from convcore.layout_file.drawing import Drawing
 from convcore.layout_file.fields import (
@@ -13,7 +14,10 @@ from convcore.layout_file.fields import (
     anything,
     file_name,
     flag,
+    interval,
     one_of,
+    scalar,
+    scalars,
     shape,
     text,
     texts,
@@ -49,6 +53,16 @@ LAYOUT = {
     "graphs": anything,
     "shapes": anything,
     "optional": texts,
+    "assumes": anything,
+    "known": texts,
+}
+_ASSUMPTION = {
+    "value": scalar,
+    "summary": text,
+    "stated": texts,
+    "also": scalars,
+    "between": interval,
+    "graphs": texts,
 }
 _COMPONENT = {
     "keys": texts,
@@ -112,6 +126,29 @@ def read_drawings(tables: Any, parts: list[Component], faults: Faults) -> Iterab
             yield Drawing(_component_name(name), components, inputs, outputs, **read)
         except ValueError as error:
             faults.add(where, str(error))
+
+
+def read_assumptions(tables: Any, drawings: list[Drawing], faults: Faults) -> Iterable[Assumption]:
+    """Yield what the tables ``[assumes.NAME]`` describe; faults are collected."""
+    if not isinstance(tables, dict):
+        faults.add("assumes", "tables [assumes.NAME] belong here")
+        return
+    known = [drawing.name for drawing in drawings]
+    for name, table in tables.items():
+        where = f"assumes.{name}"
+        read = faults.table(table, where, _ASSUMPTION, ("value",))
+        for graph in read.get("graphs", ()):
+            if graph not in known:
+                hint = nearest(graph, known) or (f"graphs: {', '.join(known) or 'none'}",)
+                faults.add(where, f"there is no graph {graph!r}; {hint[0]}")
+        try:
+            _component_name(name)
+            if "value" in read:
+                made = Assumption(name, summary=read.pop("summary", name), **read)
+                made.understand(made.value)
+                yield made
+        except ValueError as error:
+            faults.add(where, f"its own value is none that the network computes: {error}")
 
 
 def _axes(given: Any, where: str, faults: Faults) -> Iterable[Axis]:

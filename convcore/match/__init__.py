@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 
 from convcore.archive import as_mapping
-from convcore.errors import LayoutError
+from convcore.assumption import Assumption
+from convcore.errors import LayoutError, UsageError
 from convcore.host import LAYOUT_FILE, Registry, conflict
 from convcore.match.candidates import REMAINDER, Candidate, candidates, consider
 from convcore.match.mismatch import SHOWN, incomplete, unexplained
@@ -172,12 +173,34 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
 
 def configure(match: LayoutMatch, config: Mapping[str, str]) -> LayoutMatch:
     """Let the layout settle its settings from sizes, hyper-parameters, sidecars and options."""
-    if match.layout.configure is None:
+    layout = match.layout
+    if layout.configure is None and not layout.assumes:
         return match
-    settler = Settler(as_mapping(match.checkpoint.hyper_parameters) or {}, config)
-    match.layout.configure(match, settler)
+    stored = as_mapping(match.checkpoint.hyper_parameters) or {}
+    settler = Settler(stored, config, layout.assumes)
+    if layout.configure is not None:
+        layout.configure(match, settler)
+    for each in layout.assumes:
+        if each.components and not set(each.components) & set(match.states):
+            _refuse_idle(each, config, match)
+        elif each.name not in settler.settings:
+            settler.assume(each.name)
+    settler.conclude(layout.known)
     evidence = (*match.evidence, *settler.evidence)
     return attrs.evolve(match, settings=settler.settings, evidence=evidence)
+
+
+def _refuse_idle(assumption: Assumption, config: Mapping[str, str], match: LayoutMatch) -> None:
+    """Refuse an option that would change nothing, because nothing here computes with it."""
+    if assumption.name in config:
+        raise UsageError(
+            f"--config {assumption.name} changes nothing in {match.checkpoint.path.name}",
+            seen=[
+                f"it is for {', '.join(assumption.components)}",
+                f"there: {', '.join(match.states)}",
+            ],
+            remedy="leave it out",
+        )
 
 
 def find_sidecars(layout: Layout, path: Path) -> dict[str, Path]:

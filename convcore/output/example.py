@@ -42,7 +42,7 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
     import jinja2
 
     paths = {output.path for output in outputs} | set(kept)
-    graphs = list(match.layout.graphs(match))
+    graphs = list(match.graphs())
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),  # a layout's template may include the engine's
         undefined=jinja2.StrictUndefined,

@@ -52,7 +52,7 @@ def _parity(folder: Path, content: Mapping[str, Any], registry: Registry) -> Ite
         yield from (_not_run(path, reason) for path in graphs.values())
         return
     match = reopen(folder, registry)
-    known = {graph.name: graph for graph in match.layout.graphs(match)} if match.states else {}
+    known = {graph.name: graph for graph in match.graphs()} if match.states else {}
     recorded = {check["file"]: check for check in content["checks"] if check["check"] == "parity"}
     for name, path in graphs.items():
         graph = known.get(name)

@@ -91,7 +91,7 @@ class Case:
     @cached_property
     def graphs(self) -> tuple[Graph, ...]:
         """The graphs of the match that can be exported and are by default."""
-        found = self.match.layout.graphs(self.match)
+        found = self.match.graphs()
         return tuple(g for g in found if g.refusal is None and g.role == "inference")
 
     @cached_property

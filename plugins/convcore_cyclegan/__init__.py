@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from convcore.hookspecs import hookimpl
 from convcore.model import Component, Layout, Source
 from convcore_cyclegan import exported
+from convcore_cyclegan.assumptions import ASSUMED, KNOWN
 from convcore_cyclegan.configuration import configure, documents
 from convcore_cyclegan.graphs import graphs
 from convcore_cyclegan.normalisation import FILE
@@ -42,6 +43,8 @@ def convcore_layouts() -> list[Layout]:
             sidecars=(FILE,),
             documents=documents,
             nets=Path(__file__).with_name("nets.py"),
+            assumes=ASSUMED,
+            known=KNOWN,
         )
     ]
 

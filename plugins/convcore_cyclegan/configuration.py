@@ -8,9 +8,16 @@ from typing import Any
 from convcore.archive import as_mapping
 from convcore.errors import LayoutError
 from convcore.model import LayoutMatch
-from convcore.settings import Settler
+from convcore.settings import Settler, stated
+from convcore_cyclegan.assumptions import ASSUMED
 from convcore_cyclegan.normalisation import FILE, read_normalisation
-from convcore_cyclegan.structure import Structure, read_structure, widths
+from convcore_cyclegan.structure import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Structure,
+    read_structure,
+    widths,
+)
 
 # Values of the training that the origin's exporter writes, and what later lines added.
 _TRAINING = ("lambda_cycle", "lambda_identity")
@@ -36,22 +43,22 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     stored = settler.hyper_parameters
     sizes = match.sizes
     given = as_mapping(stored.get("generator_config")) or {}
-    stated = given.get("input_dim", stored.get("input_dim"))
-    settler.from_shape("input_dim", sizes["d"], _number(stated))
+    said = given.get("input_dim", stored.get("input_dim"))
+    settler.from_shape("input_dim", sizes["d"], _number(said))
     hidden = [sizes[name] for name in widths("h", structure.depth)]
     settler.from_shape("hidden_dims", hidden, _widths(given.get("hidden_dims")))
-    stated = _number(given.get("n_residual_blocks"))
-    settler.from_shape("n_residual_blocks", structure.blocks, stated)
-    stated = _flag(given.get("use_batch_norm"))
-    settler.from_shape("use_batch_norm", structure.batch_norm, stated)
+    said = _number(given.get("n_residual_blocks"))
+    settler.from_shape("n_residual_blocks", structure.blocks, said)
+    settler.from_shape("use_batch_norm", structure.batch_norm, _flag(given.get("use_batch_norm")))
     _settle_dropout(settler, "dropout", _DROPOUT, given.get("dropout"))
     judging = as_mapping(stored.get("discriminator_config")) or {}
     if structure.discriminators:
         hidden = [sizes[name] for name in widths("e", structure.judge_depth)]
-        stated = _widths(judging.get("hidden_dims"))
-        settler.from_shape("discriminator_hidden_dims", hidden, stated)
-        norm, stated = structure.judge_batch_norm, _flag(judging.get("use_batch_norm"))
-        settler.from_shape("discriminator_use_batch_norm", norm, stated)
+        settler.from_shape("discriminator_hidden_dims", hidden, _widths(judging.get("hidden_dims")))
+        norm = structure.judge_batch_norm
+        settler.from_shape(
+            "discriminator_use_batch_norm", norm, _flag(judging.get("use_batch_norm"))
+        )
     else:
         _keep(settler, "discriminator_hidden_dims", _widths(judging.get("hidden_dims")))
         _keep(settler, "discriminator_use_batch_norm", _flag(judging.get("use_batch_norm")))
@@ -68,7 +75,7 @@ def documents(match: LayoutMatch) -> dict[str, Any]:
     """
     settings = {name: setting.value for name, setting in match.settings.items()}
     if settings["version"] == "early":
-        return {"model_config.json": settings}
+        return {"model_config.json": settings | _beyond(match, GENERATORS + DISCRIMINATORS)}
     channels = settings["input_dim"]
     names = ("hidden_dims", "n_residual_blocks", "dropout", "use_batch_norm")
     judging = ("hidden_dims", "dropout", "use_batch_norm")
@@ -76,14 +83,32 @@ def documents(match: LayoutMatch) -> dict[str, Any]:
     return {
         "model_config.json": {
             "input_dim": channels,
-            "generator_config": {"input_dim": channels, **{n: settings[n] for n in names}},
+            "generator_config": {
+                "input_dim": channels,
+                **{name: settings[name] for name in names},
+                **_beyond(match, GENERATORS),
+            },
             "discriminator_config": {
                 "input_dim": channels,
                 **{name: settings[f"discriminator_{name}"] for name in judging},
+                **_beyond(match, DISCRIMINATORS, "discriminator_"),
             },
             "training": {name: settings[name] for name in training if name in settings},
         }
     }
+
+
+def _beyond(match: LayoutMatch, parts: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
+    """What the origin's classes do not take: values that are not theirs, told on as they stand."""
+    found = {}
+    for each in ASSUMED:
+        if each.components[0] in parts and each.name in match.settings:
+            value = match.value(each.name)
+            if value is None:
+                value = stated(each, match.checkpoint.hyper_parameters)
+            if value != each.value:
+                found[each.name.removeprefix(prefix)] = value
+    return found
 
 
 def _configure_early(match: LayoutMatch, structure: Structure, settler: Settler) -> None:
@@ -105,13 +130,13 @@ def _configure_early(match: LayoutMatch, structure: Structure, settler: Settler)
     settler.note("the early architecture: the last input channel is the position, from 0 to 1")
 
 
-def _settle_dropout(settler: Settler, name: str, default: float, stated: Any) -> None:
-    share = _number(stated)
+def _settle_dropout(settler: Settler, name: str, default: float, given: Any) -> None:
+    share = _number(given)
     if share is not None and 0 <= share <= 1:
         settler.put(name, share, "hyper_parameters")
         return
-    if stated is not None:
-        settler.note(f"{name} {stated!r:.60} of the file is no share of 1: {default} is taken")
+    if given is not None:
+        settler.note(f"{name} {given!r:.60} of the file is no share of 1: {default} is taken")
     settler.put(name, default, "default")
 
 
@@ -136,7 +161,17 @@ def _settle_normalisation(match: LayoutMatch, settler: Settler) -> None:
         settler.note(f"no {FILE} beside the checkpoint or one folder up: features stay normalised")
         return
     unified = read_normalisation(path, match.sizes["d"]).unified
-    settler.put("normalization", "unified" if unified else "per domain", "file")
+    source = match.checkpoint.path.absolute()
+    home = source if source.is_dir() else source.parent
+    beside = path.absolute().parent == home
+    settler.put(
+        "normalization", "unified" if unified else "per domain", "file" if beside else "guess"
+    )
+    if not beside:
+        settler.note(
+            f"{FILE} was found one folder up, in {path.absolute().parent.name or '/'}: it is taken "
+            "for that of this training; one beside the checkpoint wins, and moved away none is used"
+        )
 
 
 def _keep(settler: Settler, name: str, value: Any) -> None:

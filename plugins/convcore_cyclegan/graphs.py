@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convcore.model import Affine, Axis, Graph, LayoutMatch
+from convcore_cyclegan.assumptions import KIND
 from convcore_cyclegan.normalisation import FILE, read_normalisation
 from convcore_cyclegan.structure import DISCRIMINATORS, GENERATORS
 
@@ -60,20 +61,29 @@ def _network(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
 
 def _generator(match: LayoutMatch) -> tuple[str, dict[str, Any]]:
     names = ("input_dim", "hidden_dims", "n_residual_blocks", "dropout", "use_batch_norm")
-    return "Generator", {name: match.value(name) for name in names}
+    own = {name: match.value(name) for name in names}
+    return "Generator", own | match.otherwise("output_activation", *KIND)
 
 
 def _discriminator(match: LayoutMatch) -> tuple[str, dict[str, Any]]:
     names = ("hidden_dims", "dropout", "use_batch_norm")
     own = {name: match.value(f"discriminator_{name}") for name in names}
-    return "Discriminator", {"input_dim": match.value("input_dim"), **own}
+    return "Discriminator", {"input_dim": match.value("input_dim"), **own, **_judging(match)}
 
 
 def _early_generator(match: LayoutMatch) -> tuple[str, dict[str, Any]]:
     names = ("input_dim", "output_dim", "hidden_dims")
-    return "EarlyGenerator", {name: match.value(name) for name in names}
+    own = {name: match.value(name) for name in names}
+    return "EarlyGenerator", own | match.otherwise("output_activation", *KIND)
 
 
 def _early_discriminator(match: LayoutMatch) -> tuple[str, dict[str, Any]]:
     hidden = match.value("discriminator_hidden_dims")
-    return "EarlyDiscriminator", {"input_dim": match.value("input_dim"), "hidden_dims": hidden}
+    own = {"input_dim": match.value("input_dim"), "hidden_dims": hidden}
+    return "EarlyDiscriminator", own | _judging(match)
+
+
+def _judging(match: LayoutMatch) -> dict[str, Any]:
+    prefix = "discriminator_"
+    found = match.otherwise(*(f"{prefix}{name}" for name in KIND))
+    return {name.removeprefix(prefix): value for name, value in found.items()}

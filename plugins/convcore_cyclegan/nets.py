@@ -9,25 +9,55 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 SLOPE = 0.2
+EPS = 1e-5
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+_OUTPUTS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "identity": nn.Identity
+}  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """What no tensor shows of the layers of a network.
+
+    Attributes:
+        activation: ``leaky_relu``, ``relu``, ``gelu`` or ``silu``.
+        negative_slope: Of the leaky ReLU.
+        norm_eps: What batch normalisation adds to the variance.
+    """
+
+    activation: str = "leaky_relu"
+    negative_slope: float = SLOPE
+    norm_eps: float = EPS
+
+    def active(self) -> nn.Module:
+        """Return the activation."""
+        if self.activation == "leaky_relu":
+            return nn.LeakyReLU(self.negative_slope)
+        return _ACTIVATIONS[self.activation]()
+
+    def norm(self, width: int) -> nn.Module:
+        """Return the normalisation of a layer."""
+        return nn.BatchNorm1d(width, self.norm_eps)
 
 
 class Residual(nn.Module):
     """Two linear layers beside an identity: ``x + BN(W2 leaky(BN(W1 x)))``; always normalised."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, kind: Kind) -> None:
         super().__init__()
         self.block = nn.Sequential(
             nn.Linear(width, width),
-            nn.BatchNorm1d(width),
-            nn.LeakyReLU(SLOPE),
+            kind.norm(width),
+            kind.active(),
             nn.Dropout(dropout),
             nn.Linear(width, width),
-            nn.BatchNorm1d(width),
+            kind.norm(width),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -58,6 +88,8 @@ class Generator(Framewise):
         n_residual_blocks: Residual blocks between the two, at the last width.
         dropout: Share of values dropped in training; without effect here.
         use_batch_norm: Whether encoder and decoder normalise; their indices stay the same.
+        output_activation: ``tanh``, ``sigmoid`` or ``identity``.
+        kind: Fields of ``Kind``.
     """
 
     def __init__(
@@ -67,18 +99,23 @@ class Generator(Framewise):
         n_residual_blocks: int = 3,
         dropout: float = 0.1,
         use_batch_norm: bool = True,
+        output_activation: str = "tanh",
+        **kind: Any,
     ) -> None:
         super().__init__()
         *others, last = hidden_dims
-        self.encoder = nn.Sequential(*_layers([input_dim, *others, last], dropout, use_batch_norm))
+        how = Kind(**kind)
+        self.encoder = nn.Sequential(
+            *_layers([input_dim, *others, last], dropout, use_batch_norm, how)
+        )
         self.residual_blocks = nn.Sequential(
-            *(Residual(last, dropout) for _ in range(n_residual_blocks))
+            *(Residual(last, dropout, how) for _ in range(n_residual_blocks))
         )
         mirrored = [last, *reversed(others)]
         self.decoder = nn.Sequential(
-            *_layers(mirrored, dropout, use_batch_norm),
+            *_layers(mirrored, dropout, use_batch_norm, how),
             nn.Linear(mirrored[-1], input_dim),
-            nn.Tanh(),
+            _OUTPUTS[output_activation](),
         )
 
     def frames(self, rows: torch.Tensor) -> torch.Tensor:
@@ -96,9 +133,10 @@ class Discriminator(Framewise):
         hidden_dims: Sequence[int],
         dropout: float = 0.2,
         use_batch_norm: bool = True,
+        **kind: Any,
     ) -> None:
         super().__init__()
-        layers = _layers([input_dim, *hidden_dims], dropout, use_batch_norm)
+        layers = _layers([input_dim, *hidden_dims], dropout, use_batch_norm, Kind(**kind))
         self.model = nn.Sequential(*layers, nn.Linear(hidden_dims[-1], 1))
 
     def frames(self, rows: torch.Tensor) -> torch.Tensor:
@@ -114,14 +152,25 @@ class EarlyGenerator(Framewise):
         input_dim: Channels of a frame, the position included.
         output_dim: Channels of a converted frame.
         hidden_dims: Widths of the encoder; the decoder mirrors all but the last.
+        output_activation: ``tanh``, ``sigmoid`` or ``identity``.
+        kind: Fields of ``Kind``.
     """
 
-    def __init__(self, input_dim: int, output_dim: int, hidden_dims: Sequence[int]) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dims: Sequence[int],
+        output_activation: str = "tanh",
+        **kind: Any,
+    ) -> None:
         super().__init__()
-        mirrored = list(reversed(hidden_dims))
-        self.encoder = nn.Sequential(*_early_layers([input_dim, *hidden_dims]))
+        mirrored, how = list(reversed(hidden_dims)), Kind(**kind)
+        self.encoder = nn.Sequential(*_early_layers([input_dim, *hidden_dims], how))
         self.decoder = nn.Sequential(
-            *_early_layers(mirrored), nn.Linear(mirrored[-1], output_dim), nn.Tanh()
+            *_early_layers(mirrored, how),
+            nn.Linear(mirrored[-1], output_dim),
+            _OUTPUTS[output_activation](),
         )
 
     def frames(self, rows: torch.Tensor) -> torch.Tensor:
@@ -133,14 +182,14 @@ class EarlyGenerator(Framewise):
 class EarlyDiscriminator(Framewise):
     """The early discriminator: a probability; its last hidden layer is not normalised."""
 
-    def __init__(self, input_dim: int, hidden_dims: Sequence[int]) -> None:
+    def __init__(self, input_dim: int, hidden_dims: Sequence[int], **kind: Any) -> None:
         super().__init__()
         *normalised, last = hidden_dims
-        widths = [input_dim, *normalised]
+        widths, how = [input_dim, *normalised], Kind(**kind)
         self.model = nn.Sequential(
-            *_early_layers(widths),
+            *_early_layers(widths, how),
             nn.Linear(widths[-1], last),
-            nn.LeakyReLU(SLOPE),
+            how.active(),
             nn.Linear(last, 1),
             nn.Sigmoid(),
         )
@@ -151,16 +200,18 @@ class EarlyDiscriminator(Framewise):
         return score
 
 
-def _layers(widths: Sequence[int], dropout: float, use_batch_norm: bool) -> list[nn.Module]:
+def _layers(
+    widths: Sequence[int], dropout: float, use_batch_norm: bool, kind: Kind
+) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        norm = nn.BatchNorm1d(after) if use_batch_norm else nn.Identity()
-        layers += [nn.Linear(before, after), norm, nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
+        norm = kind.norm(after) if use_batch_norm else nn.Identity()
+        layers += [nn.Linear(before, after), norm, kind.active(), nn.Dropout(dropout)]
     return layers
 
 
-def _early_layers(widths: Sequence[int]) -> list[nn.Module]:
+def _early_layers(widths: Sequence[int], kind: Kind) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(SLOPE), nn.BatchNorm1d(after)]
+        layers += [nn.Linear(before, after), kind.active(), kind.norm(after)]
     return layers

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from convcore import onnx_runtime
 from convcore.errors import UsageError
+from convcore_cyclegan.assumptions import KIND
 from convcore_cyclegan.normalisation import FILE, Normalisation, read_normalisation
 
 Array = npt.NDArray[np.float32]
@@ -142,11 +143,19 @@ def _torch_network(path: Path, config: dict[str, Any]) -> _Network:
 
     from convcore_cyclegan import nets
 
-    if config.get("version") == "early":
-        arguments = {key: config[key] for key in ("input_dim", "output_dim", "hidden_dims")}
-        module: torch.nn.Module = nets.EarlyGenerator(**arguments)
-    else:
-        module = nets.Generator(**config["generator_config"])
+    early = config.get("version") == "early"
+    arguments = config if early else config["generator_config"]
+    if early:
+        names = ("input_dim", "output_dim", "hidden_dims", "output_activation", *KIND)
+        arguments = {key: config[key] for key in names if key in config}
+    try:
+        module: torch.nn.Module = (nets.EarlyGenerator if early else nets.Generator)(**arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"model_config.json beside {path.name} describes a network that is not computed",
+            seen=[f"{type(error).__name__}: {error}"],
+            remedy="convert the checkpoint again, with --config for what it says of its layers",
+        ) from error
     try:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:

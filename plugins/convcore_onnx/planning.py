@@ -51,7 +51,7 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
 
 def chosen_graphs(match: LayoutMatch, choice: Choice) -> list[Graph]:
     """Return the graphs to write, none of which is refused."""
-    every = list(match.layout.graphs(match))
+    every = list(match.graphs())
     if not every:
         raise TargetError(
             f"the layout {match.layout.name} has no graphs, so there is no network to export",
