@@ -13,6 +13,8 @@ from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE_SECONDS = 0.3
+# GNU timeout signals the process and then its group: that is one wish, told twice.
+_ECHO_SECONDS = 0.1
 _POLL_SECONDS = 0.01
 
 
@@ -35,6 +37,7 @@ class _State:
     """
 
     asked: int | None = None
+    since = 0.0
     busy = False
     over = True
     private: dict[Path, None] = {}  # noqa: RUF012  # one for the process, as signals are
@@ -62,19 +65,24 @@ def ignore() -> None:
 def interruptible() -> Iterator[None]:
     """Turn signals into ``Interrupted``; a second one ends the process at once.
 
+    The same signal again within 100 ms is no second one.
+
     An exception alone would not do: Python drops it where a destructor or a library's callback
     was running, and a long call into a library delays it. So a thread removes what is private and
     ends the process after a short time in any case.
     """
 
-    def once(number: int, frame: FrameType | None) -> None:
-        end_at_once()
-        _State.asked = number
-        if not _State.busy:
-            raise Interrupted(number)
+    def heed(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if _State.asked is None:
+            _State.asked, _State.since = number, now
+            if not _State.busy:
+                raise Interrupted(number)
+        elif number != _State.asked or now - _State.since > _ECHO_SECONDS:
+            os._exit(128 + number)
 
     try:
-        before = {number: signal.signal(number, once) for number in _heeded()}
+        before = {number: signal.signal(number, heed) for number in _heeded()}
     except ValueError:  # not the main thread: signals are somebody else's
         yield
         return
@@ -88,9 +96,9 @@ def interruptible() -> Iterator[None]:
             raise Interrupted(_State.asked) from error
         raise
     finally:
-        _State.asked = None
         for number, handler in before.items():
             signal.signal(number, handler)
+        _State.asked = None
 
 
 @contextlib.contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
+from convcore.archive import walk_tensors
+from convcore.archive.opened import watched
 from convcore.errors import SourceError
 from convcore.host import Registry
 from convcore.match import match_layout, settle_split
@@ -16,14 +18,16 @@ from convcore.output import ledger, manifest
 from convcore.output.digests import Digests
 from convcore.output.documents import write, write_documents
 from convcore.output.identity import digest_of, fingerprint, size_of
+from convcore.output.place import refuse_inputs
 from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
 from convcore.output.standing import Kept, destination, keep
-from convcore.plan import check_config, choose_components, make_plan, split_layout
+from convcore.output.strangers import strangers_in
+from convcore.plan import EXAMPLE, check_config, choose_components, make_plan, split_layout
 from convcore.proof.failure import refuse_failed
 from convcore.read import read_checkpoint
 from convcore.request import Request
-from convcore.target import Check, Choice, LedgerEntry, Output, Workspace
+from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,6 +49,23 @@ def convert(
     """
     output = destination(request)
     targets = [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
+    with watched() as opened:
+        plan = _plan(request, registry, targets)
+        opened.settle()
+        refuse_inputs(output, opened.paths)
+        if request.overwrite or request.add:
+            strangers_in(output, plan.names | ({EXAMPLE} if request.example else set()))
+        if request.dry_run:
+            return Report(output, plan, dry_run=True)
+        with staged(output, overwrite=request.overwrite or request.add) as staging:
+            report = _fill(request, plan, staging, progress)
+            opened.check_unchanged()
+            staging.publish()
+    registry.tell(report)
+    return report
+
+
+def _plan(request: Request, registry: Registry, targets: Sequence[Target]) -> Plan:
     match = recognise(request, registry)
     check_config(match.layout, targets, request.config)
     choice = Choice(
@@ -57,14 +78,7 @@ def convert(
         request.atol,
         request.rtol,
     )
-    plan = make_plan(match, targets, choice)
-    if request.dry_run:
-        return Report(output, plan, dry_run=True)
-    with staged(output, overwrite=request.overwrite or request.add) as staging:
-        report = _fill(request, plan, staging, progress)
-        staging.publish()
-    registry.tell(report)
-    return report
+    return make_plan(match, targets, choice)
 
 
 def recognise(request: Request, registry: Registry) -> LayoutMatch:
@@ -117,8 +131,7 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     refuse_failed(checks, match, choice)
     paths = [file.path for file in kept.files]
     write_documents(plan, staging.folder, paths, example=request.example or kept.example)
-    _undamaged(match, choice)
-    _unchanged(match)
+    _undamaged(plan, written)
     source = match.checkpoint.path
     files = _listed(staging.folder, outputs, kept, digests)
     content = manifest.build(
@@ -155,19 +168,21 @@ def _verify(plan: Plan, desk: Workspace, progress: Progress) -> Iterator[Check]:
             yield from step.target.verify(step.outputs, desk)
 
 
-def _undamaged(match: LayoutMatch, choice: Choice) -> None:
-    """Compare the CRC-32 of every storage that was written from and not compared on the way."""
-    for part in choice.components:
-        for tensor in match.states.get(part, {}).values():
-            if not tensor.unsupported and tensor.storage.crc is not None:
-                tensor.verify_record()
+def _undamaged(plan: Plan, written: Iterable[Iterable[LedgerEntry]]) -> None:
+    """Compare the CRC-32 of every storage that was written from and not compared on the way.
 
-
-def _unchanged(match: LayoutMatch) -> None:
-    """Refuse to publish what was read from a file that changed meanwhile."""
-    tensors = match.checkpoint.tensors.values()
-    for file in {id(tensor.storage.file): tensor.storage.file for tensor in tensors}.values():
-        file.check_unchanged()
+    What a layout puts into a component's file need not be that component's, nor be named.
+    """
+    match = plan.match
+    outputs = [output for step in plan.steps for output in step.outputs]
+    names = {name for output in outputs for name in output.tensors.values()}
+    names |= {row.tensor for rows in written for row in rows if row.tensor and row.file}
+    names |= {name for part in plan.choice.components for name in match.states.get(part, ())}
+    tensors = [match.checkpoint.tensors[name] for name in names]
+    tensors += [tensor for output in outputs for _, tensor in walk_tensors(output.plan)]
+    for tensor in tensors:
+        if not tensor.unsupported and tensor.storage.crc is not None:
+            tensor.verify_record()
 
 
 def _listed(
@@ -184,5 +199,4 @@ def _listed(
             path.name, *owners.get(path.name, (None, None)), path.stat().st_size, digests.of(path)
         )
         for path in sorted(folder.iterdir())
-        if path.name not in kept.strangers
     )

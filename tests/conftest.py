@@ -23,6 +23,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/cyclegan/last.ckpt"
+# Seconds after which a process is taken to hang; one on a busy machine is only slow.
+HUNG_AFTER = 500
 
 
 @attrs.frozen
@@ -45,7 +47,7 @@ def call(*words: object, env: dict[str, str] | None = None, **options: object) -
         [sys.executable, "-m", "convcore", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HUNG_AFTER,
         env={**os.environ, **(env or {})},
         **options,
     )

@@ -31,7 +31,7 @@ class Environment:
             [str(self.python), *map(str, words)],
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=500,  # for what hangs, not for what is slow
             cwd=cwd,
             env={**os.environ, **(env or {})},
         )
@@ -61,7 +61,7 @@ def pip(python: Path | str, *words: object) -> None:
          "--no-index", "--disable-pip-version-check", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,  # for what hangs, not for what is slow
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

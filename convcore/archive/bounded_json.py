@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from convcore.archive.opened import note
 from convcore.errors import SourceError
 
 LARGEST = 100_000_000
@@ -68,6 +69,7 @@ def _text(path: Path, largest: int) -> str:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise _refused(path, "it is no regular file")
+        note(path, facts)
         # One byte more than allowed, because a file may grow after its size was asked for.
         content = file.read(largest + 1) if facts.st_size <= largest else b""
     if max(facts.st_size, len(content)) > largest:

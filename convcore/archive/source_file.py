@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from convcore.archive.faults import Malformed
+from convcore.archive.opened import identity_of, note
 from convcore.errors import UsageError
 from convcore.escape import printable
 
@@ -59,7 +60,8 @@ class SourceFile:
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
             raise Malformed(f"is {kind}, not a file", "name a checkpoint file").at(path)
         self.size = status.st_size
-        self.identity = _identity(status)
+        self.identity = identity_of(status)
+        note(path, status)
 
     def __del__(self) -> None:
         if self.fd >= 0:
@@ -109,12 +111,8 @@ class SourceFile:
         if self.fd < 0:
             return
         try:
-            named = _identity(self.path.stat())
+            named = identity_of(self.path.stat())
         except OSError:
             named = None  # removed or renamed meanwhile
-        if not named == _identity(os.fstat(self.fd)) == self.identity:
+        if not named == identity_of(os.fstat(self.fd)) == self.identity:
             raise self.changed(0)
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

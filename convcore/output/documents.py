@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from convcore.archive.source_file import SourceFile
 from convcore.output import manifest
 from convcore.output.report import Plan
 from convcore.plan import EXAMPLE
@@ -41,5 +41,12 @@ def write(path: Path, data: bytes) -> None:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    with source.open("rb") as file, os.fdopen(create(destination), "wb") as copy:
-        shutil.copyfileobj(file, copy, PIECE)
+    """Copy a file as it was when it was read for the first time.
+
+    Raises:
+        SourceError: It is another now.
+    """
+    file = SourceFile(source)
+    with os.fdopen(create(destination), "wb") as copy:
+        for start in range(0, file.size, PIECE):
+            copy.write(file.read(start, min(PIECE, file.size - start)))

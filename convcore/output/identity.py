@@ -27,6 +27,18 @@ def fingerprint(state: Mapping[str, LazyTensor]) -> str:
     return digest.hexdigest()
 
 
+def name_of(path: Path) -> str:
+    """A file's own name: a link's target's, but not the digest it has in a Hugging Face cache."""
+    name = path.resolve().name
+    while path.is_symlink():
+        target = path.parent / path.readlink()
+        home = target.parent.resolve()
+        if home.name == "blobs" and (home.parent / "snapshots").is_dir():
+            return path.name
+        path = target
+    return name
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
     if path.is_dir():

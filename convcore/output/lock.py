@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from convcore.errors import UsageError, warn
 from convcore.interrupts import removed_at_the_end, uninterrupted
+from convcore.output.leftovers import lock_of
 from convcore.output.place import disk_fault
 
 _LOCK_SECONDS = 30.0
@@ -19,22 +21,19 @@ _POLL_SECONDS = 0.1
 
 @contextlib.contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Hold ``.<name>.convcore.lock``, so that two converters of one output take turns."""
-    path = output.parent / f".{output.name}.convcore.lock"
+    """Hold ``.<name>.convcore.lock``, so that two converters of one output take turns.
+
+    On a file system without locks nothing is held: the private folders alone decide there.
+    """
+    path = lock_of(output)
     deadline = time.monotonic() + _LOCK_SECONDS
     told = False
     while True:
-        try:
-            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise disk_fault(error, output) from error
+        lock = _opened(path, output)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(lock)
-            if not isinstance(error, BlockingIOError):
-                yield  # a file system without locks: the private folder alone decides
-                return
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"another convcore has been writing {output} for {_LOCK_SECONDS:.0f} s",
@@ -45,9 +44,11 @@ def locked(output: Path) -> Iterator[None]:
                 told = True
             time.sleep(_POLL_SECONDS)
             continue
+        except OSError:  # no locks here; the file is as good as none
+            break
         # The holder before us may have removed the name in the meantime: then ours guards nothing.
         with contextlib.suppress(FileNotFoundError):
-            if os.fstat(lock).st_ino == path.lstat().st_ino:
+            if os.path.samestat(os.fstat(lock), path.lstat()):
                 break
         os.close(lock)
     with removed_at_the_end(path):
@@ -57,3 +58,31 @@ def locked(output: Path) -> Iterator[None]:
             with uninterrupted(), contextlib.suppress(OSError):
                 path.unlink()
             os.close(lock)
+
+
+def _opened(path: Path, output: Path) -> int:
+    """Open the lock's file, which is empty, and make it where there is none.
+
+    Raises:
+        UsageError: Something else has its name.
+        TargetError: The system does not let us.
+    """
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        lock = os.open(path, flags, 0o600)
+    except OSError as error:
+        if path.is_symlink() or path.exists():
+            raise _foreign(path) from error
+        raise disk_fault(error, output) from error
+    facts = os.fstat(lock)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size:
+        os.close(lock)
+        raise _foreign(path)
+    return lock
+
+
+def _foreign(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is no lock that you may open: convcore makes an empty file of that name",
+        remedy="move it away, or give another folder with -o",
+    )

@@ -14,6 +14,7 @@ from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 from convcore.model import LayoutMatch
 from convcore.output.conformity import first_fault
+from convcore.output.identity import name_of
 from convcore.output.report import WrittenFile
 from convcore.target import Check
 
@@ -49,7 +50,7 @@ def build(
         "schema_version": SCHEMA_VERSION,
         "convcore_version": convcore.__version__,
         "source": {
-            "name": checkpoint.path.resolve().name,
+            "name": name_of(checkpoint.path),
             "bytes": nbytes,
             "sha256": sha256,
             "format": checkpoint.format,

@@ -38,6 +38,13 @@ class Plan(Noun):
     documents: Mapping[str, object] = attrs.field(factory=dict, repr=False)
 
     @property
+    def names(self) -> frozenset[str]:
+        """Names of all files it writes, but for the manifest and the example."""
+        outputs = [output for step in self.steps for output in step.outputs]
+        written = {name for output in outputs for name in (output.path, *output.also)}
+        return frozenset(written | self.documents.keys() | self.match.sidecars.keys())
+
+    @property
     def nbytes(self) -> int:
         """Bytes all planned files take, at most."""
         return sum(output.nbytes for step in self.steps for output in step.outputs)

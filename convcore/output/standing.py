@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from convcore.errors import SourceError, UsageError
-from convcore.names import few
 from convcore.noun import Noun
 from convcore.output import manifest
 from convcore.output.beside import refuse_other_model, refuse_other_settings
-from convcore.output.identity import size_of
-from convcore.output.place import exists, resolve
+from convcore.output.identity import name_of, size_of
+from convcore.output.place import contents, exists, home_of, refuse_inputs, resolve
 from convcore.output.report import Plan, WrittenFile
 from convcore.output.staging import Staging
+from convcore.output.strangers import own_names, strangers_in, take
 from convcore.plan import EXAMPLE
 from convcore.request import Request
 from convcore.target import Check
@@ -36,7 +34,6 @@ class Kept(Noun):
         versions: Of the packages that wrote them.
         fingerprints: Of the components they were made of.
         example: Whether a script lay beside them.
-        strangers: Names of files that convcore did not write.
     """
 
     files: tuple[WrittenFile, ...] = ()
@@ -45,7 +42,6 @@ class Kept(Noun):
     versions: Mapping[str, str] = attrs.field(factory=dict)
     fingerprints: dict[str, str] = attrs.field(factory=dict)
     example: bool = False
-    strangers: frozenset[str] = frozenset()
 
 
 def destination(request: Request) -> Path:
@@ -55,26 +51,22 @@ def destination(request: Request) -> Path:
         UsageError: It holds something else, or the output and the input lie one in the other.
     """
     output = resolve(request.output)
+    refuse_inputs(output, [request.checkpoint])
+    there = contents(output)
+    if there and (home_of(output) == output or not (request.add or request.overwrite)):
+        raise exists(output, ours=own_names(output) is not None)
     if request.add:
         before = manifest.load(output)
-        if before["source"]["name"] != request.checkpoint.resolve().name or (
-            before["source"]["bytes"] != size_of(request.checkpoint)
+        if request.checkpoint.exists() and (
+            before["source"]["name"] != name_of(request.checkpoint)
+            or before["source"]["bytes"] != size_of(request.checkpoint)
         ):
             raise UsageError(
                 f"{output} was made from {before['source']['name']}, not from {request.checkpoint}",
                 remedy="give another folder with -o, or --overwrite instead of --add",
             )
-    elif output.is_dir() and any(output.iterdir()) and not request.overwrite:
-        raise exists(output)
-    if request.checkpoint.is_dir() and output.is_relative_to(request.checkpoint.resolve()):
-        raise UsageError(
-            f"the output {output} lies inside the folder that is read", remedy="give another -o"
-        )
-    if request.checkpoint.exists() and request.checkpoint.resolve().is_relative_to(output):
-        raise UsageError(
-            f"the input {request.checkpoint} lies inside the output {output}",
-            remedy="give another -o",
-        )
+    else:
+        strangers_in(output)
     return output
 
 
@@ -83,8 +75,7 @@ def keep(staging: Staging, plan: Plan) -> Kept:
 
     Raises:
         SourceError: A file is not what the manifest beside it describes.
-        UsageError: They are of another model or of other settings, or what is planned would take
-            the place of something that convcore did not write.
+        UsageError: They are of another model or of other settings.
     """
     before = manifest.load(staging.output)
     refuse_other_model(before, plan.match, staging.output)
@@ -97,7 +88,6 @@ def keep(staging: Staging, plan: Plan) -> Kept:
         if file["target"] is not None and file["path"] not in planned
     )
     refuse_other_settings(before, plan.match, files, staging.output)
-    strangers = _strangers(before, staging.output, planned | plan.documents.keys())
     staging.require(sum(file.nbytes for file in files))
     for file in files:
         there = staging.output / file.path
@@ -107,8 +97,8 @@ def keep(staging: Staging, plan: Plan) -> Kept:
                 remedy="give --overwrite instead of --add, or another folder with -o",
             )
     names = {file.path for file in files}
-    for name in names | strangers:
-        _take(staging.output / name, staging.folder / name)
+    for name in names:
+        take(staging.output / name, staging.folder / name)
     renewed = {step.target.name for step in plan.steps}
     return Kept(
         files,
@@ -125,28 +115,7 @@ def keep(staging: Staging, plan: Plan) -> Kept:
         before["versions"],
         {part["name"]: part["fingerprint"] for part in before["components"] if part["fingerprint"]},
         any(file["path"] == EXAMPLE for file in before["files"]),
-        strangers,
     )
-
-
-def _strangers(before: Mapping[str, Any], output: Path, planned: Set[str]) -> frozenset[str]:
-    """Names in the folder that convcore did not write: somebody's notes stay where they are."""
-    known = {file["path"] for file in before["files"]} | {manifest.NAME}
-    found = {path.name: path for path in output.iterdir() if path.name not in known}
-    odd = [n for n, path in found.items() if n in planned or path.is_symlink() or path.is_dir()]
-    if odd:
-        raise UsageError(
-            f"{output} holds what convcore did not write and cannot keep: {few(sorted(odd))}",
-            remedy="move it away, or give another folder with -o",
-        )
-    return frozenset(found)
-
-
-def _take(there: Path, here: Path) -> None:
-    try:
-        os.link(there, here, follow_symlinks=False)
-    except OSError:
-        shutil.copyfile(there, here, follow_symlinks=False)
 
 
 def _figures(check: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,17 +32,33 @@ def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
 
 
 def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
-    """Plan one flat file with every tensor of the checkpoint under the author's names."""
+    """Plan one flat file with every tensor that was chosen, under the author's names."""
     checkpoint = match.checkpoint
+    left_out = _left_out(match, choice)
     # A layout's schema says which names its class has; of other models only the author's are known.
     known = match.layout.schema is not None
     names = {
         name if known else authored(name, checkpoint.original(name)): name
         for name in checkpoint.tensors
+        if name not in left_out
     }
     tree = _flat(match, names)
     path = match.layout.state_dict_file
     yield _output("state-dict", path, "state_dict", tree, match, names.values())
+
+
+def _left_out(match: LayoutMatch, choice: Choice) -> set[str]:
+    """Names of the components that were not chosen.
+
+    One of which nothing goes into a component's file cannot be chosen by default, and is taken.
+    """
+    return {
+        name
+        for part, state in match.states.items()
+        if part not in choice.components
+        and (choice.explicit or not state.keys() <= match.dropped.keys())
+        for name in state
+    }
 
 
 def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:

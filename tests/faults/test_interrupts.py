@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from convcore.interrupts import Interrupted, interruptible, raise_if_asked, uninterrupted
+from tests.conftest import HUNG_AFTER
 
 pytestmark = pytest.mark.usefixtures("heeded_signals")
 
@@ -65,7 +66,7 @@ def exit_code_of(work: str, number: signal.Signals, output: Path) -> int:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)
-        return process.wait(timeout=20)
+        return process.wait(timeout=HUNG_AFTER)
 
 
 @pytest.mark.parametrize("work", STUBBORN.values(), ids=STUBBORN.keys())
@@ -79,7 +80,10 @@ def test_nothing_that_runs_can_keep_an_interrupted_run_from_ending(
 
 
 def test_a_second_signal_ends_the_run_at_once_and_without_a_word(tmp_path: Path) -> None:
-    work = "ready()\ntry: time.sleep(30)\nexcept BaseException: ready(); time.sleep(30)"
+    work = (
+        "ready()\ntry: time.sleep(30)\n"
+        "except BaseException: time.sleep(0.15); ready(); time.sleep(30)"
+    )
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out"), work]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -88,9 +92,23 @@ def test_a_second_signal_ends_the_run_at_once_and_without_a_word(tmp_path: Path)
         for _ in range(2):
             process.stdout.readline()
             process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert (process.returncode, said) == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_same_signal_twice_within_a_moment_is_one_and_nothing_is_left(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """GNU timeout signals the process, and then the group that it belongs to."""
+    again = f"import os, signal; os.kill(os.getpid(), signal.{number.name})"
+    work = f"ready()\ntry: time.sleep(30)\nexcept BaseException: {again}; raise"
+
+    exit_code = exit_code_of(work, number, tmp_path / "out")
+
+    assert exit_code == 128 + number
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_before_the_command_is_imported_is_no_traceback() -> None:
@@ -106,7 +124,11 @@ def test_an_interrupt_before_the_command_is_imported_is_no_traceback() -> None:
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=HUNG_AFTER,
+        check=False,
     )
 
     assert (done.returncode, done.stderr) == (130, "")

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import HUNG_AFTER
+
 
 def convcore(*words: object, **options: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "convcore", *map(str, words)]
-    options = {"capture_output": True, "timeout": 60, **options}
+    options = {"capture_output": True, "timeout": HUNG_AFTER, **options}
     return subprocess.run(command, check=False, **options)
 
 
@@ -21,7 +23,9 @@ def test_a_reader_that_goes_away_is_no_error(example: Path) -> None:
     line = f"{sys.executable} -m convcore inspect {example} --tensors"
     command = f"{line} | true; echo ${{PIPESTATUS[0]}}"
 
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=HUNG_AFTER
+    )
 
     assert done.stderr == ""
     assert done.stdout.strip() == "0"
@@ -31,7 +35,9 @@ def test_a_reader_that_goes_away_is_no_error(example: Path) -> None:
 def test_closed_streams_are_survived(closed: str, example: Path, tmp_path: Path) -> None:
     command = f"{sys.executable} -m convcore convert {example} -o {tmp_path}/out {closed}>&-"
 
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=HUNG_AFTER
+    )
 
     assert "Traceback" not in done.stderr
     assert (tmp_path / "out/manifest.json").is_file()
@@ -61,7 +67,7 @@ def test_a_working_folder_that_is_gone_is_survived(example: Path, tmp_path: Path
     command = f"rmdir {gone}; {sys.executable} -m convcore inspect {example}"
 
     done = subprocess.run(
-        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=60
+        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=HUNG_AFTER
     )
 
     assert "Traceback" not in done.stderr
@@ -109,7 +115,7 @@ def test_a_full_standard_output_is_told_once(words: list[str], code: int, exampl
 
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m convcore {line} > /dev/full"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HUNG_AFTER, check=False,
     )  # fmt: skip
 
     assert done.returncode == code
@@ -130,7 +136,11 @@ def test_a_machine_that_gives_no_further_thread_still_converts(
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=HUNG_AFTER,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr
@@ -147,10 +157,11 @@ def test_an_output_that_is_a_loop_of_links_is_a_usage_error(example: Path, tmp_p
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_an_old_output_that_could_not_be_removed_is_not_replaced(tmp_path: Path) -> None:
+def test_an_output_that_the_user_may_not_change_is_not_replaced(tmp_path: Path) -> None:
     output = tmp_path / "mine" / "out"
     output.mkdir(parents=True)
     (output / "old").write_text("old")
+    (output / "manifest.json").write_text('{"convcore_version": "0", "files": [{"path": "old"}]}')
     output.chmod(0o555)
     os.chown(tmp_path / "mine", 65534, 65534)
     for folder in (tmp_path, *tmp_path.parents):
@@ -163,9 +174,13 @@ def test_an_old_output_that_could_not_be_removed_is_not_replaced(tmp_path: Path)
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=HUNG_AFTER,
+        check=False,
     )
 
-    assert "could not be removed once it is replaced" in done.stderr
+    assert f"you may not change the folder {output}: it belongs to user 0" in done.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["out"]
     assert (output / "old").read_text() == "old"

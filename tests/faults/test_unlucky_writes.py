@@ -8,14 +8,22 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
+import zlib
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
+
+from convcore.errors import SourceError
+from convcore.host import load_registry
+from convcore.model import Component, Layout
+from convcore.pipeline import convert
+from convcore.request import Request
+from tests.conftest import HUNG_AFTER
 
 pytestmark = pytest.mark.usefixtures("heeded_signals")
 
@@ -80,7 +88,7 @@ def test_the_run_after_a_kill_clears_what_it_left(big: Path, tmp_path: Path) -> 
 
     again = start(big, tmp_path / "out", "--overwrite")
 
-    again.communicate(timeout=60)
+    again.communicate(timeout=HUNG_AFTER)
     assert again.returncode == 0
     assert whole(tmp_path / "out")
     assert private(tmp_path) == []
@@ -93,7 +101,7 @@ def test_an_interrupted_run_cleans_up_and_says_so_by_its_code(
     process = start(big, tmp_path / "out")
     for _ in staged_bytes(tmp_path, process):
         process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == code
     assert "Traceback" not in said
@@ -104,13 +112,16 @@ def test_an_interrupt_keeps_the_old_output(big: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()
     (output / "old").write_text("old")
+    (output / "manifest.json").write_text('{"convcore_version": "0", "files": [{"path": "old"}]}')
 
     process = start(big, output, "--overwrite")
     for _ in staged_bytes(tmp_path, process):
         process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=HUNG_AFTER)
 
-    assert [path.name for path in output.iterdir()] == ["old"]
+    assert process.returncode == 143
+    assert sorted(path.name for path in output.iterdir()) == ["manifest.json", "old"]
+    assert list(tmp_path.iterdir()) == [output]
 
 
 def test_a_file_size_limit_is_an_error_that_leaves_nothing(big: Path, tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ def test_a_file_size_limit_is_an_error_that_leaves_nothing(big: Path, tmp_path: 
         tmp_path / "out",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == 5, said
     assert "File too large" in said
@@ -137,7 +148,7 @@ def test_a_full_disk_is_told_before_anything_is_written(big: Path, tmp_path: Pat
         pytest.skip("this machine does not let us mount")
     try:
         process = start(big, small / "out")
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=HUNG_AFTER)
         left = list(small.iterdir())
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -156,7 +167,7 @@ def test_an_input_that_changes_while_it_is_read_is_not_published(big: Path, tmp_
         with mine.open("r+b") as file:
             file.seek(100)
             file.write(b"x")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == 3, said
     assert "chang" in said or "CRC" in said
@@ -169,7 +180,7 @@ def test_a_flipped_weight_bit_is_found_by_its_checksum(big: Path, tmp_path: Path
     (tmp_path / "bad.pt").write_bytes(content)
 
     process = start(tmp_path / "bad.pt", tmp_path / "out")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == 3
     assert "CRC-32" in said
@@ -177,16 +188,11 @@ def test_a_flipped_weight_bit_is_found_by_its_checksum(big: Path, tmp_path: Path
 
 
 def test_two_converters_of_one_output_take_turns(big: Path, tmp_path: Path) -> None:
-    first, second = (start(big, tmp_path / "out", "--overwrite") for _ in range(2))
-    results = []
-    threads = [threading.Thread(target=lambda p=p: results.append(p.communicate(timeout=120)))
-               for p in (first, second)]  # fmt: skip
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    runs = [
+        start(big, tmp_path / "out", "--overwrite", stderr=subprocess.DEVNULL) for _ in range(2)
+    ]
 
-    assert (first.returncode, second.returncode) == (0, 0)
+    assert [run.wait(timeout=HUNG_AFTER) for run in runs] == [0, 0]
     assert whole(tmp_path / "out")
     assert private(tmp_path) == []
 
@@ -199,9 +205,10 @@ def test_links_planted_in_the_parent_are_not_followed(example: Path, tmp_path: P
     (parent / ".out.convcore.lock").symlink_to(victim)
 
     process = start(example, parent / "out")
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
-    assert process.returncode != 0
+    assert process.returncode == 2
+    assert "is no lock" in said
     assert victim.read_text() == "precious"
 
 
@@ -217,7 +224,7 @@ def test_an_input_whose_name_stands_for_another_file_is_not_published(
         mine.unlink()
         if how == "replaced":
             mine.write_bytes(example.read_bytes())
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == 3, said
     assert "changed while reading" in said
@@ -225,7 +232,7 @@ def test_an_input_whose_name_stands_for_another_file_is_not_published(
 
 
 @pytest.mark.parametrize("words", [["--verify", "none"], ["--verify", "fast"]], ids=" ".join)
-@pytest.mark.parametrize("target", ["pth", "safetensors", "onnx"])
+@pytest.mark.parametrize("target", ["pth", "safetensors", "onnx", "state-dict"])
 def test_damaged_weights_are_never_published_whatever_is_proved(
     target: str, words: list[str], example: Path, tmp_path: Path
 ) -> None:
@@ -241,12 +248,40 @@ def test_damaged_weights_are_never_published_whatever_is_proved(
 
     done = subprocess.run(
         [sys.executable, "-m", "convcore", *map(str, command)],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=HUNG_AFTER, check=False,
     )  # fmt: skip
 
     assert done.returncode == 3, done.stderr
     assert "CRC-32" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bad.ckpt"]
+
+
+def test_what_is_written_beyond_the_chosen_components_is_never_published_damaged(
+    tmp_path: Path,
+) -> None:
+    name = "b.weight"
+    tensors = {"a.weight": torch.ones(3), name: torch.arange(4096.0)}
+    torch.save(tensors, tmp_path / "bad.pt")
+    content = bytearray((tmp_path / "bad.pt").read_bytes())
+    content[content.index(tensors[name].numpy().tobytes()) + 5] ^= 1
+    (tmp_path / "bad.pt").write_bytes(content)
+    # A layout whose file for one component holds what another one has.
+    layout = Layout(
+        "both",
+        "for a test",
+        [Component("a", "a."), Component("b", "b.")],
+        weights=lambda match, part: {**match.states[part], "odd": match.checkpoint.tensors[name]},
+    )
+    registry = load_registry()
+    registry = attrs.evolve(registry, layouts={**registry.layouts, "both": layout})
+    request = Request(
+        tmp_path / "bad.pt", tmp_path / "out", layout="both", components=("a",), verify="none"
+    )
+
+    with pytest.raises(SourceError, match="CRC-32"):
+        convert(request, registry)
+
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_that_appears_meanwhile_is_not_replaced(big: Path, tmp_path: Path) -> None:
@@ -255,7 +290,7 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(big: Path, tmp_path: P
     for _ in staged_bytes(tmp_path, process):
         (tmp_path / "out").mkdir()
         (tmp_path / "out/mine").write_text("mine")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == 2, said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
@@ -264,14 +299,14 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(big: Path, tmp_path: P
 
 def test_two_that_add_to_one_output_lose_nothing_of_each_other(big: Path, tmp_path: Path) -> None:
     first = start(big, tmp_path / "out", stderr=subprocess.DEVNULL)
-    assert first.wait(timeout=60) == 0
+    assert first.wait(timeout=HUNG_AFTER) == 0
 
     runs = [
         start(big, tmp_path / "out", "--add", "--to", target, stderr=subprocess.DEVNULL)
         for target in ("safetensors", "state-dict")
     ]
 
-    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    assert [run.wait(timeout=HUNG_AFTER) for run in runs] == [0, 0]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"model.pth", "model.safetensors", "state_dict.pth"} <= names
     assert whole(tmp_path / "out")
@@ -280,10 +315,13 @@ def test_two_that_add_to_one_output_lose_nothing_of_each_other(big: Path, tmp_pa
 def test_leftovers_of_an_output_whose_name_has_a_line_break_are_cleared(
     example: Path, tmp_path: Path
 ) -> None:
-    left = tmp_path / ".a\nb.convcore-999999999-abcdef01"
+    host = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+    left = tmp_path / f".a\nb.convcore-999999999-{host}abcdef01"
     left.mkdir()
 
-    assert start(example, tmp_path / "a\nb", stderr=subprocess.DEVNULL).wait(timeout=60) == 0
+    assert (
+        start(example, tmp_path / "a\nb", stderr=subprocess.DEVNULL).wait(timeout=HUNG_AFTER) == 0
+    )
 
     assert [path.name for path in tmp_path.iterdir()] == ["a\nb"]
 
@@ -292,7 +330,7 @@ def test_a_terminal_that_closes_leaves_nothing(big: Path, tmp_path: Path) -> Non
     process = start(big, tmp_path / "out")
     for _ in staged_bytes(tmp_path, process):
         process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=30)
+    process.communicate(timeout=HUNG_AFTER)
 
     assert process.returncode == 129
     assert list(tmp_path.iterdir()) == []

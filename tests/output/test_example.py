@@ -22,6 +22,7 @@ from convcore.pipeline import convert
 from convcore.request import Request
 from convcore.target import Output
 from tests import small_layouts as small
+from tests.conftest import HUNG_AFTER
 
 # Makes every import of convcore and of its plugins fail, as on a machine without them.
 ALONE = (
@@ -37,7 +38,7 @@ def alone(script: Path) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=HUNG_AFTER,
     )
     return done.stdout
 
