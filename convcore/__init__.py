@@ -12,7 +12,9 @@ errors. Authors of targets use the module `convcore.weights` too, authors of sou
 plugins/README.md is stable; every other module may change with any release.
 """
 
-from typing import TYPE_CHECKING
+# Spelt out, since nothing may be imported before __main__ has taken the current directory off the
+# path: a typing.py there would run.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from convcore.api import convert, inspect, open_checkpoint

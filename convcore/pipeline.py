@@ -23,7 +23,14 @@ from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
 from convcore.output.standing import Kept, destination, keep
 from convcore.output.strangers import strangers_in
-from convcore.plan import EXAMPLE, check_config, choose_components, make_plan, split_layout
+from convcore.plan import (
+    EXAMPLE,
+    check_config,
+    check_heeded,
+    choose_components,
+    make_plan,
+    split_layout,
+)
 from convcore.proof.failure import refuse_failed
 from convcore.read import read_checkpoint
 from convcore.request import Request
@@ -49,6 +56,7 @@ def convert(
     """
     output = destination(request)
     targets = [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
+    check_heeded(request, targets)
     with watched() as opened:
         plan = _plan(request, registry, targets)
         opened.settle()

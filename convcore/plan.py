@@ -12,6 +12,8 @@ from convcore.model import Component, Layout, LayoutMatch
 from convcore.names import assigner, collisions, legal_component, nearest
 from convcore.output import manifest
 from convcore.output.report import Plan, Step
+from convcore.packages import not_installed
+from convcore.request import Request
 from convcore.target import Choice, Target
 from convcore.weights import bounded
 
@@ -119,6 +121,12 @@ def choose_components(
                 remedy="name one of them with --component",
             )
     if wanted:
+        training = [part.name for part in parts if part.role != "inference" and part.name in wanted]
+        if training and not discriminators:
+            raise UsageError(
+                f"--component {training[0]} names what --no-discriminators leaves out",
+                remedy="give one of them",
+            )
         return tuple(name for name in known if name in wanted)
     chosen = tuple(part.name for part in parts if discriminators or part.role == "inference")
     if not chosen:
@@ -178,13 +186,42 @@ def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str,
             )
 
 
+def check_heeded(request: Request, targets: Sequence[Target]) -> None:
+    """Refuse options that would change nothing in this run.
+
+    Raises:
+        UsageError: No target heeds one of them, or nothing is proved that a tolerance is for.
+    """
+    given = {
+        "opset": request.opset is not None,
+        "atol": request.atol is not None,
+        "rtol": request.rtol is not None,
+        "all_components": request.all_components,
+    }
+    heeded = {
+        name for target in targets for name in (given if target.heeds is None else target.heeds)
+    }
+    if request.verify == "none":
+        heeded -= {"atol", "rtol"}
+    idle = [
+        f"--{name.replace('_', '-')}"
+        for name, is_given in given.items()
+        if is_given and name not in heeded
+    ]
+    if idle:
+        targets_given = " ".join(f"--to {target.name}" for target in targets)
+        unproved = " --verify none" if request.verify == "none" else ""
+        raise UsageError(
+            f"{', '.join(idle)} would change nothing with {targets_given}{unproved}",
+            remedy=f"leave {'it' if len(idle) == 1 else 'them'} out, or name the target meant, "
+            "for example --to onnx" + (", and leave out --verify none" if unproved else ""),
+        )
+
+
 def _installed(target: Target) -> None:
     missing = [name for name in target.needs if importlib.util.find_spec(name) is None]
     if missing:
-        raise TargetError(
-            f"--to {target.name} needs {', '.join(missing)}, which is not installed",
-            remedy=f"pip install {' '.join(missing)}",
-        )
+        raise not_installed(missing, f"--to {target.name}")
 
 
 def _values(match: LayoutMatch) -> dict[str, object]:

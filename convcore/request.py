@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import attrs
 
 from convcore.errors import UsageError
 from convcore.noun import Noun
+from convcore.packages import not_installed
 from convcore.target import VerifyLevel
 
 
@@ -83,6 +85,13 @@ class Request(Noun):
             raise UsageError(
                 "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"
             )
+        if self.all_components and not self.discriminators:
+            raise UsageError(
+                "--all-components and --no-discriminators exclude each other",
+                remedy="give one of them",
+            )
+        if self.example and importlib.util.find_spec("jinja2") is None:
+            raise not_installed(["jinja2"], "--create-inference-script")
         for option, value in (("--atol", self.atol), ("--rtol", self.rtol)):
             number = isinstance(value, int | float)
             if value is not None and not (number and 0 <= value < math.inf):

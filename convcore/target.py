@@ -20,6 +20,10 @@ def _packages(needs: str | Iterable[str]) -> tuple[str, ...]:
     return (needs,) if isinstance(needs, str) else tuple(needs)
 
 
+def _fields(heeds: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if heeds is None else _packages(heeds)
+
+
 @attrs.frozen(eq=False, repr=False)
 class Choice(Noun):
     """What of a match the user asked for.
@@ -136,6 +140,9 @@ class Target(Noun):
         needs: Packages imported late; a missing one is an error before anything is written.
         accepts: Returns why a match cannot be written, or None when it can.
         options: Names that ``--config`` may give it, each with what it means.
+        heeds: Fields of ``Choice`` that change what it writes or proves, of ``opset``, ``atol``,
+            ``rtol`` and ``all_components``; one that no target of a run heeds is refused. None:
+            nobody knows, so nothing is.
     """
 
     name: str = attrs.field(validator=legal.name)
@@ -155,3 +162,4 @@ class Target(Noun):
         default=lambda match: None, eq=False, repr=False
     )
     options: Mapping[str, str] = attrs.field(factory=dict)
+    heeds: tuple[str, ...] | None = attrs.field(default=None, converter=_fields)

@@ -21,7 +21,9 @@ class Column:
 
 
 # What fits into a narrow terminal, and decides.
-_NARROW = ("backend", "device", "p50 ms", "p95", "p99", "items/s", "max error", "x eager", "result")
+_NARROW = (
+    "backend", "device", "n", "p50 ms", "p95", "p99", "items/s", "max error", "x eager", "result",
+)  # fmt: skip
 
 
 def columns_for(rows: Sequence[Row], *, narrow: bool = False) -> list[Column]:
@@ -32,12 +34,13 @@ def columns_for(rows: Sequence[Row], *, narrow: bool = False) -> list[Column]:
         Column("backend", lambda row: row.backend),
         *([] if "device" in shared else [Column("device", device)]),
         *map(_axis, axes),
+        Column("n", lambda row: row.summary.iterations if row.summary else None),
         _measured("p50 ms", lambda summary: summary.p50_ms),
         _measured("p90", lambda summary: summary.p90_ms),
         _measured("p95", lambda summary: summary.p95_ms),
         _measured("p99", lambda summary: summary.p99_ms),
         _measured("mean", lambda summary: summary.mean_ms),
-        _measured("cv %", lambda summary: summary.cv * 100),
+        _measured("cv %", lambda summary: None if summary.cv is None else summary.cv * 100),
         _measured("items/s", lambda summary: summary.throughput_per_s),
         _of_runs("load ms", lambda run: run.load_s * 1e3),
         _of_runs("first ms", lambda run: run.first_call_s * 1e3),
@@ -81,18 +84,20 @@ def contender(row: Row) -> str:
 
 
 def result(row: Row) -> str:
-    """``ok``, ``ok*`` with warnings, ``FAILED`` or ``skipped``."""
+    """``ok``, ``ok*`` with warnings, ``unsure``, ``FAILED`` or ``skipped``."""
     if row.status == "failed":
         return "FAILED"
+    if row.doubts:
+        return "unsure"
     return f"{row.status}*" if row.warnings else row.status
 
 
 def remarks(rows: Iterable[Row]) -> list[str]:
     """Why rows failed and what to know before believing the others, one sentence each."""
     return [
-        f"{contender(row)}: {'; '.join(filter(None, (row.reason, *row.warnings)))}"
+        f"{contender(row)}: {'; '.join(filter(None, (row.reason, *row.doubts, *row.warnings)))}"
         for row in rows
-        if row.reason or row.warnings
+        if row.reason or row.doubts or row.warnings
     ]
 
 
@@ -143,8 +148,12 @@ def _axis(name: str) -> Column:
     return Column(name, lambda row: row.sizes.get(name))
 
 
-def _measured(heading: str, value: Callable[[Summary], float]) -> Column:
-    return Column(heading, lambda row: figure(value(row.summary)) if row.summary else None)
+def _measured(heading: str, value: Callable[[Summary], float | None]) -> Column:
+    def shown(row: Row) -> Cell:
+        known = value(row.summary) if row.summary else None
+        return None if known is None else figure(known)
+
+    return Column(heading, shown)
 
 
 def _of_runs(heading: str, value: Callable[[Run], float]) -> Column:

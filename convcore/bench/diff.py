@@ -8,21 +8,21 @@ from typing import Literal
 
 import attrs
 
+from convcore.bench.doubts import doubts
 from convcore.bench.machine import differences
 from convcore.bench.record import Benchmark, Key, Row
 from convcore.bench.significance import holm, mann_whitney, ratio_interval
 from convcore.bench.statistics import block_medians
 
-Verdict = Literal["faster", "slower", "same", "missing", "new", "failed", "fixed"]
+Verdict = Literal["faster", "slower", "same", "unsure", "missing", "new", "failed", "fixed"]
+
+ONE_ROUND = "one round: the noise between processes is unknown"
 
 ALPHA = 0.01
 """Chance of calling a difference where there is none, over all rows together."""
 
-FLOOR = 0.03
+FLOOR = 0.05
 """Relative change that is never believed: two runs of the same thing differ by as much."""
-
-SINGLE_ROUND_FLOOR = 0.05
-"""The same where only one process was timed, so that nothing shows how processes differ."""
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ class Shift:
         low: Lower end of its 99 % interval.
         high: Upper end.
         p_value: Of the test, corrected for the number of rows tested.
-        noise: Relative change that counts as noise here.
+        noise: Relative change that counts as noise here; None where there was one round only.
     """
 
     before_ms: float
@@ -45,11 +45,13 @@ class Shift:
     low: float
     high: float
     p_value: float
-    noise: float
+    noise: float | None
 
     @property
     def verdict(self) -> Verdict:
         """Slower or faster where test, interval and size of the change agree, else the same."""
+        if self.noise is None:
+            return "unsure"
         if self.p_value < ALPHA and self.low > 0 and self.change > self.noise:
             return "slower"
         # 1/1.05 is as much faster as 1.05 is slower.
@@ -60,11 +62,19 @@ class Shift:
 
 @attrs.frozen
 class Change:
-    """What became of one contender; ``shift`` where both benchmarks could time it."""
+    """What became of one contender.
+
+    Attributes:
+        row: The later row where there is one.
+        verdict: ``unsure`` where either row is in doubt.
+        shift: Where both benchmarks could time it.
+        doubts: Why it is unsure.
+    """
 
     row: Row
     verdict: Verdict
     shift: Shift | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -93,7 +103,8 @@ def compare(before: Benchmark, after: Benchmark) -> Comparison:
 
     A change counts when three things agree: the Mann-Whitney test on the block medians (corrected
     for the number of rows), a bootstrap interval of the ratio of medians that excludes 1, and a
-    size above the noise: the spread between the rounds of one benchmark, at least ``FLOOR``.
+    size above the noise: the spread between the rounds of one benchmark, at least ``FLOOR``. A row
+    that is in doubt by ``convcore.bench.doubts``, and one of a single round, gets no verdict.
     """
     old: Mapping[Key, Row] = {row.key: row for row in before.rows}
     new: Mapping[Key, Row] = {row.key: row for row in after.rows}
@@ -123,6 +134,7 @@ def shift_of(old: Row, new: Row) -> Shift:
         for row in (old, new)
     )
     low, high = ratio_interval(one, other)
+    before_noise, after_noise = noise_of(old), noise_of(new)
     return Shift(
         before / 1e6,
         after / 1e6,
@@ -130,15 +142,18 @@ def shift_of(old: Row, new: Row) -> Shift:
         low - 1,
         high - 1,
         mann_whitney(one, other),
-        max(noise_of(old), noise_of(new)),
+        None if before_noise is None or after_noise is None else max(before_noise, after_noise),
     )
 
 
-def noise_of(row: Row) -> float:
-    """Relative change that says nothing about this row: how far its rounds lie apart."""
+def noise_of(row: Row) -> float | None:
+    """Relative change that says nothing about this row: how far its rounds lie apart.
+
+    None for a single round: nothing shows how processes differ.
+    """
     medians = [statistics.median(run.samples_ns) for run in row.runs if run.samples_ns]
     if len(medians) < 2:
-        return SINGLE_ROUND_FLOOR
+        return None
     return max(FLOOR, max(medians) / min(medians) - 1)
 
 
@@ -149,7 +164,10 @@ def _change(old: Row | None, new: Row | None, shift: Shift | None) -> Change:
     if old is None:
         return Change(new, "new")
     if shift is not None:
-        return Change(new, shift.verdict, shift)
+        found = [ONE_ROUND] if shift.noise is None else []
+        found += [f"before, {doubt}" for doubt in doubts(old.runs)]
+        found += [f"after, {doubt}" for doubt in doubts(new.runs)]
+        return Change(new, "unsure" if found else shift.verdict, shift, tuple(found))
     if old.status == new.status:
         return Change(new, "same")
     return Change(new, "fixed" if new.status == "ok" else "failed")

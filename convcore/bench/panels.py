@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcore.bench.columns import device, figure, text
 from convcore.bench.record import Row
-from convcore.bench.statistics import percentile
+from convcore.bench.statistics import FEW, percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +154,13 @@ def _plain_ticks(ax: Axes) -> None:
 
 
 def _band(row: Row, scale: float) -> tuple[float, float, float]:
-    """5th percentile, median and 95th percentile of all calls; in milliseconds for a scale of 1."""
+    """5th percentile, median and 95th percentile of all calls; in milliseconds for a scale of 1.
+
+    Of a few calls only the median is shown.
+    """
     pooled = sorted(value for run in row.runs for value in run.samples_ns)
-    low, middle, high = (percentile(pooled, q) / 1e6 * scale for q in (5, 50, 95))
+    low, middle, high = (
+        percentile(pooled, q) / 1e6 * scale
+        for q in ((5, 50, 95) if len(pooled) >= FEW else (50,) * 3)
+    )
     return low, middle, high

@@ -143,8 +143,8 @@ def _words(figure: Figure, benchmark: Benchmark, handles: Sequence[Any]) -> None
         for name in ("torch", "onnxruntime")
         if name in benchmark.versions
     ]
-    doubtful = sum(bool(row.warnings) for row in benchmark.rows)
-    warning = f" · {doubtful} of {len(benchmark.rows)} measurements carry a warning"
+    doubtful = sum(bool(row.doubts or row.warnings) for row in benchmark.rows)
+    warning = f" · {doubtful} of {len(benchmark.rows)} measurements are unsure or carry a warning"
     lines = (
         " · ".join([described(benchmark.machine), *versions]),
         "marker: median · band: 5th to 95th percentile of all calls · lower is better"

@@ -26,6 +26,7 @@ from convcore.bench.subject import Subject, make_subject, wanted_graphs
 from convcore.bench.sweep import check_axes
 from convcore.errors import ConvcoreError, UsageError
 from convcore.output import manifest
+from convcore.packages import lacking, not_installed
 
 if TYPE_CHECKING:
     from convcore.host import Registry
@@ -66,6 +67,12 @@ def main() -> None:
         line = as_line(prepare(request))
     except ConvcoreError as error:
         line = json.dumps({"error": error.as_dict()})
+    except ModuleNotFoundError as error:
+        package = lacking(error)
+        if package is None:
+            raise
+        fault = not_installed([package], "convcore bench")
+        line = json.dumps({"error": fault.as_dict()})
     answers.write(line + "\n")
     answers.close()
 

@@ -12,17 +12,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from convcore.bench.inheritance import inherited
+
 _LAST_WORDS = 400
 
 
 class Process:
-    """One ``python -m MODULE``; used as a context manager, which ends it and all it started.
+    """One ``python -P -m MODULE``; used as a context manager, which ends it and all it started.
+
+    It inherits three pipes and files, and of the environment what ``inherited`` lets through.
 
     Args:
         module: What to run.
         request: The line it is told; its stdin stays open until the end, so that it notices ours.
         log: File for its stderr.
-        environment: Its environment.
+        environment: Its environment; None for what it needs to have of ours.
         silence: Seconds without an answer after which it is killed; None waits for ever.
 
     Attributes:
@@ -43,11 +47,11 @@ class Process:
         self._timer: threading.Timer | None = None
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=environment,
+                env=inherited(log.parent) if environment is None else environment,
                 encoding="utf-8",
                 start_new_session=True,  # an interrupt at the terminal is ours to handle
             )

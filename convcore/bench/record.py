@@ -82,10 +82,12 @@ class Row:
         file_bytes: Bytes of the file the contender ships as.
         providers: onnxruntime only: execution provider to number of graph nodes it really ran.
         parity: Comparison with torch eager on the CPU; None where only an ONNX file was there.
-        speedup: Torch eager's median by this one's; None without either, or when parity failed.
+        speedup: Torch eager's median by this one's; None without either, when parity failed, and
+            where either is in doubt.
         summary: Figures over all runs.
         warnings: What to know before believing the figures.
         runs: One per process.
+        doubts: Why the figures are fit for no verdict; empty where they are.
     """
 
     graph: str
@@ -102,6 +104,7 @@ class Row:
     summary: Summary | None = None
     warnings: tuple[str, ...] = ()
     runs: tuple[Run, ...] = attrs.field(default=(), repr=False)
+    doubts: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from convcore.bench.doubts import doubts
 from convcore.bench.job import Answer, Job
 from convcore.bench.record import CPU_PROVIDER, CUDA_PROVIDER, EAGER, Row, Run, Status
 from convcore.bench.sampling import Method
@@ -15,9 +16,6 @@ from convcore.bench.subject import Subject
 HIGH_VARIATION = 0.25
 """Coefficient of variation from which a row carries a warning, unless a hundredth of the calls
 alone makes it so high: then the percentiles can still be believed."""
-
-BUSY = 0.10
-"""Share of the processors used by others from which a row carries a warning."""
 
 
 def row_of(job: Job, subject: Subject, answer: Answer, before: Row | None = None) -> Row:
@@ -50,7 +48,7 @@ def row_of(job: Job, subject: Subject, answer: Answer, before: Row | None = None
         return row
     summary = summarise([run.samples_ns for run in runs], row.batch)
     warnings = tuple(_warnings(runs, summary, job, row))
-    return attrs.evolve(row, summary=summary, warnings=warnings)
+    return attrs.evolve(row, summary=summary, warnings=warnings, doubts=tuple(doubts(runs)))
 
 
 def untimed(job: Job, subject: Subject, status: Status, reason: str) -> Iterator[Row]:
@@ -61,19 +59,22 @@ def untimed(job: Job, subject: Subject, status: Status, reason: str) -> Iterator
 
 
 def with_speedups(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Fill in how many times faster than torch eager each row is, by their medians."""
+    """Fill in how many times faster than torch eager each row is, by their medians.
+
+    A ratio of which either side is in doubt would be a figure that nobody here believes.
+    """
     rows = tuple(rows)
     eager = {
         row.key[0:1] + row.key[2:]: row.summary.p50_ms
         for row in rows
-        if row.backend == EAGER and row.summary is not None
+        if row.backend == EAGER and row.summary is not None and not row.doubts
     }
     return tuple(attrs.evolve(row, speedup=_speedup(row, eager.get(row.key[0:1] + row.key[2:])))
                  for row in rows)  # fmt: skip
 
 
 def _speedup(row: Row, eager_ms: float | None) -> float | None:
-    if row.summary is None or eager_ms is None or row.backend == EAGER:
+    if row.summary is None or row.doubts or eager_ms is None or row.backend == EAGER:
         return None
     return eager_ms / row.summary.p50_ms
 
@@ -99,19 +100,12 @@ def _warnings(runs: Sequence[Run], summary: Summary, job: Job, row: Row) -> Iter
     method: Method = job.method
     if row.parity is None:
         yield "parity unknown: there are no weights here for torch eager"
-    busy = max((run.others_busy or 0.0 for run in runs), default=0.0)
-    if busy > BUSY:
-        yield f"busy machine: others used {busy:.0%} of the processors"
-    tail = summary.p99_ms / summary.p50_ms
-    if summary.cv > HIGH_VARIATION and tail > 1 + HIGH_VARIATION:
-        yield f"high variation: cv {summary.cv:.0%}, p99 {tail:.1f} x p50"
+    if summary.cv is not None and summary.p99_ms is not None:
+        tail = summary.p99_ms / summary.p50_ms
+        if summary.cv > HIGH_VARIATION and tail > 1 + HIGH_VARIATION:
+            yield f"high variation: cv {summary.cv:.0%}, p99 {tail:.1f} x p50"
     if not all(run.warmup.settled for run in runs):
         yield f"warm-up cut at {method.warmup_seconds:g} s before its windows agreed"
-    if not all(run.settled for run in runs):
-        if summary.interval is None:
-            yield f"stopped at the cap: {summary.iterations} calls"
-        elif summary.interval > method.interval:
-            yield f"stopped at the cap: median ±{summary.interval:.1%}"
     for name, count in row.providers.items():
         if name != _provider(job):
             yield f"{count} of {sum(row.providers.values())} nodes ran on {name}"

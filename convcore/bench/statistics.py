@@ -10,6 +10,9 @@ from itertools import pairwise
 import attrs
 
 BLOCKS = 40
+FEW = 20
+"""Calls below which there are no percentiles worth the name."""
+
 _Z95 = 1.959964  # two-sided 95 % point of the normal distribution
 
 
@@ -18,8 +21,8 @@ class Summary:
     """What is told of a series; times in milliseconds.
 
     Attributes:
-        iterations: Calls measured.
-        cv: Coefficient of variation, sample standard deviation by mean.
+        iterations: Calls measured; below ``FEW`` there are no percentiles but the median.
+        cv: Coefficient of variation, sample standard deviation by mean; None below ``FEW`` calls.
         interval: Half width of the 95 % confidence interval of the median, relative to it; None
             where too few calls were made to have one.
         throughput_per_s: Batch elements per second, from the mean.
@@ -27,13 +30,13 @@ class Summary:
 
     iterations: int
     p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
     mean_ms: float
     min_ms: float
     max_ms: float
-    cv: float
+    cv: float | None
     interval: float | None
     throughput_per_s: float
 
@@ -49,18 +52,19 @@ def summarise(series: Sequence[Sequence[int]], batch: int) -> Summary:
         raise ValueError("no samples to sum up")
     mean = statistics.fmean(pooled)
     spread = statistics.stdev(pooled, mean) if len(pooled) > 1 else 0.0
-    p50, p90, p95, p99 = (percentile(pooled, q) / 1e6 for q in (50, 90, 95, 99))
+    enough = len(pooled) >= FEW
+    p90, p95, p99 = (percentile(pooled, q) / 1e6 if enough else None for q in (90, 95, 99))
     interval = relative_interval([value for samples in series for value in samples])
     return Summary(
         iterations=len(pooled),
-        p50_ms=p50,
+        p50_ms=percentile(pooled, 50) / 1e6,
         p90_ms=p90,
         p95_ms=p95,
         p99_ms=p99,
         mean_ms=mean / 1e6,
         min_ms=pooled[0] / 1e6,
         max_ms=pooled[-1] / 1e6,
-        cv=spread / mean if mean else 0.0,
+        cv=None if not enough else spread / mean if mean else 0.0,
         interval=interval if math.isfinite(interval) else None,
         throughput_per_s=batch * 1e9 / mean if mean else 0.0,
     )

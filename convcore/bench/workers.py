@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from convcore.bench.inheritance import inherited
 from convcore.bench.job import Answer, Case, Job, as_line, from_line
 from convcore.bench.process import Process
 
@@ -38,11 +39,10 @@ def answers_of(
 
 
 def environment(job: Job) -> Mapping[str, str]:
-    """The worker's environment: its threads, and a compile cache that nobody filled before."""
+    """The worker's environment: what it needs of ours, its threads, and caches of its own."""
     off = (os.environ.get("CONVCORE_DISABLE_PLUGINS"), *job.disabled)
     return {
-        **os.environ,
+        **inherited(Path(job.scratch)),
         **dict.fromkeys(_POOLS, str(job.threads)),
-        "TORCHINDUCTOR_CACHE_DIR": str(Path(job.scratch, "inductor")),
         "CONVCORE_DISABLE_PLUGINS": ",".join(name for name in off if name),
     }

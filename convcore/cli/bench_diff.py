@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(first: Path, second: Path, limit: float | None, as_json: bool) -> None:
-    """Say what got faster or slower beyond the noise between two saved benchmarks."""
+    """Say what got faster or slower beyond the noise between two saved benchmarks.
+
+    Rows that were measured on a busy machine, in two heaps, with a wide interval, in few calls or
+    in one round only are unsure: they get no verdict and never fail.
+    """
     from convcore.bench.diff import compare
     from convcore.bench.saved import load
     from convcore.cli import show
@@ -57,6 +61,12 @@ def _tell(comparison: Comparison) -> None:
     headings = ("graph", "contender", "before ms", "after ms", "change %", "99 % interval",
                 "p", "noise %", "verdict")  # fmt: skip
     show.table("Changes", headings, [_cells(change) for change in comparison.changes])
+    unsure = [
+        f"{_name(change)}: {'; '.join(change.doubts)}"
+        for change in comparison.changes
+        if change.doubts
+    ]
+    show.lines("Unsure", unsure)
     show.lines("Before believing this", comparison.notes)
 
 
@@ -74,19 +84,24 @@ def _cells(change: Change) -> list[Any]:
         round(shift.change * 100, 1),
         f"{shift.low:+.1%} to {shift.high:+.1%}",
         shift.p_value,
-        round(shift.noise * 100, 1),
+        None if shift.noise is None else round(shift.noise * 100, 1),
         change.verdict,
     ]
 
 
-def _sentence(change: Change) -> str:
+def _name(change: Change) -> str:
     from convcore.bench.columns import contender
 
-    name = f"{change.row.graph}, {contender(change.row)}"
+    return f"{change.row.graph}, {contender(change.row)}"
+
+
+def _sentence(change: Change) -> str:
     shift = change.shift
     if shift is None:
-        return f"{name}: {change.row.reason}"
-    return f"{name}: {shift.change:+.1%}, {shift.before_ms:.3g} ms to {shift.after_ms:.3g} ms"
+        return f"{_name(change)}: {change.row.reason}"
+    return (
+        f"{_name(change)}: {shift.change:+.1%}, {shift.before_ms:.3g} ms to {shift.after_ms:.3g} ms"
+    )
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:
@@ -99,6 +114,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
                 "threads": change.row.threads,
                 "sizes": dict(change.row.sizes),
                 "verdict": change.verdict,
+                "doubts": list(change.doubts),
                 **{
                     name: getattr(change.shift, name, None)
                     for name in (

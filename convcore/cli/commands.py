@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -44,10 +46,12 @@ _SUMMARIES = {
     "plugins": "List what is installed, from where, and what is broken.",
 }
 _LONGEST = 1900
+_FRAMES = 4
+_VERBOSE = "Show plans, timings and tracebacks on stderr."
 
 
 class _Commands(click.Group):
-    """A group whose commands are imported when they are used."""
+    """A group whose commands are imported when they are used, and take ``-v`` as the group does."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -57,7 +61,7 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"convcore.cli.{_COMMANDS[name]}")
         command: click.Command = module.command
-        return command
+        return _taking_verbose(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -67,24 +71,45 @@ class _Commands(click.Group):
 class Session:
     """What holds for one call: switched-off plugins and how much is told."""
 
-    def __init__(self, disabled: tuple[str, ...] = (), verbose: bool = False) -> None:
+    def __init__(
+        self, disabled: tuple[str, ...] = (), verbose: bool = False, as_json: bool = False
+    ) -> None:
         self.disabled = disabled
         self.verbose = verbose
+        self.as_json = as_json
+
+
+def _taking_verbose(command: click.Command) -> click.Command:
+    """A command, and those below it, that take ``-v``: it means the same wherever it is typed."""
+
+    def heed(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+        session = ctx.find_object(Session)
+        if session is not None and given:
+            session.verbose = True
+
+    words = ["-v", "--verbose"]
+    option = click.Option(words, is_flag=True, expose_value=False, callback=heed, help=_VERBOSE)
+    taking = copy.copy(command)
+    taking.params = [*command.params, option]
+    if isinstance(taking, click.Group):
+        taking.commands = {name: _taking_verbose(c) for name, c in taking.commands.items()}
+    return taking
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-p", "plugins", multiple=True, metavar="no:NAME", help="Switch a plugin off. Repeats."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show plans and timings on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help=_VERBOSE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for errors too.")
 @click.version_option(__version__, prog_name="convcore")
 @click.pass_context
-def main(ctx: click.Context, plugins: tuple[str, ...], verbose: bool) -> None:
+def main(ctx: click.Context, plugins: tuple[str, ...], verbose: bool, as_json: bool) -> None:
     """Turn training checkpoints into things people can ship."""
     for plugin in plugins:
         if not plugin.startswith("no:"):
             raise UsageError(f"-p {plugin} is not understood", remedy="write -p no:NAME")
-    ctx.obj = Session(tuple(plugin.removeprefix("no:") for plugin in plugins), verbose)
+    ctx.obj = Session(tuple(plugin.removeprefix("no:") for plugin in plugins), verbose, as_json)
 
 
 def answer(arguments: list[str]) -> int:
@@ -94,7 +119,10 @@ def answer(arguments: list[str]) -> int:
     with _streams(), _warnings():
         try:
             with interruptible():
+                started = time.perf_counter()
                 exit_code = main.main(arguments, prog_name="convcore", standalone_mode=False)
+                if _is_verbose(arguments):
+                    sys.stderr.write(f"{time.perf_counter() - started:.3f} s in all\n")
             sys.stdout.flush()
             return exit_code if isinstance(exit_code, int) else 0  # what ctx.exit was given
         except ConvcoreError as error:
@@ -124,11 +152,37 @@ def answer(arguments: list[str]) -> int:
         except OSError as error:
             what = f"{error.filename or 'standard output'}: {error.strerror or error}"
             return _explain(UsageError(what, remedy="check the path and its rights"), arguments)
+        except Exception as error:
+            return _explain(_unforeseen(error, arguments), arguments)
     return 0
 
 
 class _OutOfMemory(ConvcoreError):
     exit_code = 5
+
+
+class _Bug(ConvcoreError):
+    default_kind = "bug"
+
+
+def _unforeseen(error: Exception, arguments: list[str]) -> ConvcoreError:
+    """What nobody foresaw: a package that is not there, else a bug, with where it happened."""
+    from convcore.packages import lacking, not_installed
+
+    package = lacking(error)
+    if package is not None:
+        known = [word for word in arguments if word in _COMMANDS]
+        return not_installed([package], " ".join(("convcore", *known[:1])))
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    fault = _Bug(
+        f"{type(error).__name__}: {error}",
+        seen=[f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames],
+        remedy="this is a bug of convcore: report it with the command and what -v adds",
+    )
+    fault.__cause__ = error
+    return fault
 
 
 @contextlib.contextmanager
@@ -173,19 +227,23 @@ def _warnings() -> Iterator[None]:
         yield
 
 
+def _is_verbose(arguments: list[str]) -> bool:
+    return bool({"-v", "--verbose"} & {*arguments})
+
+
 def _explain(error: ConvcoreError, arguments: list[str]) -> int:
     """Print an error once: for people on stderr, as one JSON document on stdout."""
     from convcore.escape import printable
 
     with contextlib.suppress(OSError, ValueError):
         if (
-            isinstance(error, PluginError | VerificationError)
+            isinstance(error, PluginError | VerificationError | _Bug)
             and error.__cause__
-            and {"-v", "--verbose"} & {*arguments}
+            and _is_verbose(arguments)
         ):
             import traceback
 
-            # For the plugin's author: where in their code it happened.
+            # For the author, of the plugin or of convcore: where in their code it happened.
             traceback.print_exception(error.__cause__)
         if "--json" in arguments:
             sys.stdout.write(f"{json.dumps({'error': error.as_dict()})}\n")

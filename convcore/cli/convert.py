@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,6 @@ def command(
         given["overwrite"],
         given["add"],
     )
-    started = time.perf_counter()
     registry = load_registry(session.disabled, options.layouts_of(given["layout_file"]))
     from convcore.cli import show
 
@@ -88,7 +86,7 @@ def command(
     with aside, show.progress(quiet=as_json) as told:
         report = convert(request, registry, told)
     if session.verbose:
-        click.echo(f"{time.perf_counter() - started:.3f} s", err=True)
+        show.plan(report)
     if as_json:
         show.json_document(show.report_as_dict(report))
     else:

@@ -9,6 +9,7 @@ import click
 
 from convcore.cli import options
 from convcore.cli.commands import Session
+from convcore.errors import UsageError
 
 
 @click.command("inspect")
@@ -29,6 +30,11 @@ def command(session: Session, /, checkpoint: Path, as_json: bool, **given: Any) 
     show.broken_plugins(registry)
     config = options.pairs(given["config"], "--config")
     if given["suggest_layout"]:
+        idle = ("layout", "layout_file", "tensors", "deep")
+        for option in (f"--{name.replace('_', '-')}" for name in idle if given[name]):
+            raise UsageError(
+                f"{option} would change nothing with --suggest-layout", remedy="give one of them"
+            )
         from convcore.layout_file import suggest
         from convcore.read import read_checkpoint
 

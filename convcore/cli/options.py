@@ -17,10 +17,19 @@ PATH = click.Path(path_type=Path)
 
 
 def as_json(command: Command) -> Command:
-    """Add ``--json``."""
+    """Add ``--json``, which holds where it stands before the command, too."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON document, for errors too."
+        "--json",
+        "as_json",
+        is_flag=True,
+        callback=_or_before_the_command,
+        help="Print one JSON document, for errors too.",
     )(command)
+
+
+def _or_before_the_command(ctx: click.Context, _: click.Parameter, given: bool) -> bool:
+    session = ctx.obj
+    return given or bool(session and session.as_json)
 
 
 def reading(command: Command) -> Command:

@@ -162,6 +162,18 @@ def report_as_dict(report: Report) -> dict[str, Any]:
     return {"output": str(report.output), "dry_run": False, **report.manifest}
 
 
+def plan(report: Report) -> None:
+    """Print on stderr, for ``-v``, what a conversion decided to write."""
+    for file in planned(report):
+        click.echo(
+            printable(
+                f"plan: {file['path']}, {file['target']} of {file['component']}, "
+                f"{file['tensors']:,} tensors, at most {file['bytes_at_most']:,} bytes"
+            ),
+            err=True,
+        )
+
+
 def planned(report: Report) -> list[dict[str, Any]]:
     """The files a dry run would write."""
     return [

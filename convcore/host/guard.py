@@ -11,6 +11,7 @@ import attrs
 from convcore.archive import LazyTensor
 from convcore.errors import ConvcoreError, PluginError, VerificationError
 from convcore.model import Checkpoint, Graph, Layout, Schema, Source
+from convcore.packages import lacking
 from convcore.target import Check, LedgerEntry, Output, Target
 
 Thing = TypeVar("Thing", Source, Layout, Target)
@@ -73,6 +74,8 @@ def _wrapped(
         except passing:
             raise
         except (Exception, SystemExit) as error:
+            if lacking(error):  # a light installation is no fault of the plugin
+                raise
             if name == "verify" and not isinstance(error, _MISTAKES):
                 raise VerificationError(
                     f"{whose} cannot read back what it wrote: {type(error).__name__}: {error}",

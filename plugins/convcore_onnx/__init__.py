@@ -35,5 +35,6 @@ def convcore_targets() -> list[Target]:
             write=write,
             verify=verify,
             needs=("torch", "onnx", "onnxruntime", "onnxscript"),
+            heeds=("opset", "atol", "rtol", "all_components"),
         )
     ]

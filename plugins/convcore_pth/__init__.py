@@ -164,6 +164,7 @@ def convcore_targets() -> list[Target]:
             plan_components,
             write,
             verify,
+            heeds=(),
         ),
         Target(
             "state-dict",
@@ -172,5 +173,6 @@ def convcore_targets() -> list[Target]:
             plan_state_dict,
             write,
             verify,
+            heeds=(),
         ),
     ]

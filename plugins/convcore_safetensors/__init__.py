@@ -154,5 +154,6 @@ def convcore_targets() -> list[Target]:
             plan,
             write,
             verify,
+            heeds=(),
         )
     ]

@@ -249,6 +249,7 @@ TARGET = Target(
     verify,
     needs=("torch",),
     accepts=accepts,
+    heeds=(),
     options={
         "seed": "of the fresh classifier head, 0 unless given",
         "num_classes": "of the fresh classifier head, 2 unless given",

@@ -12,7 +12,7 @@ def test_what_all_rows_share_is_in_the_heading_and_not_in_a_column() -> None:
             attrs.evolve(row([1.0]), sizes={"batch": 8, "time": 64})]  # fmt: skip
 
     assert heading("encoder", rows) == "encoder, cpu x2, time 64"
-    assert cells(rows)[0][:3] == ["backend", "batch", "p50 ms"]
+    assert cells(rows)[0][:3] == ["backend", "batch", "n"]
 
 
 def test_what_differs_has_a_column() -> None:
@@ -61,3 +61,19 @@ def test_markdown_has_a_rectangular_table_per_graph() -> None:
         "#### encoder, cpu x2",
         "#### decoder, cpu x2",
     ]
+
+
+def test_a_few_calls_have_a_count_and_no_percentiles() -> None:
+    headings, ((*few,), (*many,)) = cells([row([1.0] * 19), row([1.0] * 20)])
+
+    shown = dict(zip(headings, few, strict=True))
+    assert (shown["n"], shown["p50 ms"]) == (19, 1.0)
+    assert [shown[name] for name in ("p90", "p95", "p99", "cv %")] == [None] * 4
+    assert dict(zip(headings, many, strict=True))["p99"] == 1.0
+
+
+def test_a_row_in_doubt_is_unsure_and_says_why() -> None:
+    doubtful = attrs.evolve(row([1.0] * 30), doubts=("busy machine",), warnings=("cut",))
+
+    assert cells([doubtful])[1][0][-1] == "unsure"
+    assert remarks([doubtful]) == ["torch, cpu x2, batch=1: busy machine; cut"]

@@ -19,7 +19,7 @@ from tests.bench.synthetic import benchmark, row
 from tests.conftest import EXAMPLE, ROOT, Ran, call
 
 QUICK = ("--min-time", "0.01", "--max-time", "0.05", "--warmup-time", "0.02",
-         "--min-iterations", "3", "--threads", "1", "--device", "cpu")  # fmt: skip
+         "--min-iterations", "3", "--rounds", "1", "--device", "cpu")  # fmt: skip
 TWO = ("--backend", "torch", "--backend", "onnxruntime")
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bench(*words: object, **options: Any) -> Ran:
-    return call("bench", *words, *QUICK, **options)
+    return call("bench", *QUICK, *words, **options)
 
 
 def test_contenders_are_timed_compared_and_saved(folder: Path, tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_contenders_are_timed_compared_and_saved(folder: Path, tmp_path: Path) -
     for each in rows:
         assert each["file_bytes"] == (folder / files[each["backend"]]).stat().st_size
     assert set(rows[2]["providers"]) == {"CPUExecutionProvider"}
-    assert rows[2]["speedup"] == pytest.approx(
-        rows[0]["summary"]["p50_ms"] / rows[2]["summary"]["p50_ms"]
-    )
+    ratio = rows[0]["summary"]["p50_ms"] / rows[2]["summary"]["p50_ms"]
+    unsure = rows[0]["doubts"] or rows[2]["doubts"]
+    assert rows[2]["speedup"] == (None if unsure else pytest.approx(ratio))
 
 
 def test_a_checkpoint_is_converted_first_and_the_command_imports_no_torch(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ sys.exit(code or (f"imported {{heavy}}" if heavy else 0))
 
     assert done.returncode == 0, done.stderr
     assert "#### generator_BA, cpu x1, time 32" in done.stdout
-    assert done.stdout.count("| ok") == 2
+    assert done.stdout.count("| ok") + done.stdout.count("| unsure") == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,8 +146,8 @@ def test_a_compiler_that_is_missing_fails_one_row_and_not_the_others(folder: Pat
 def test_an_interrupt_leaves_what_was_finished(folder: Path, tmp_path: Path) -> None:
     saved = tmp_path / "b.json"
     command = [sys.executable, "-m", "convcore", "bench", folder, "--backend", "torch",
-               "--component", "generator_AB", "--batch-size", "1", "--rounds", "50",
-               "--save", saved, "--json", *QUICK]  # fmt: skip
+               "--component", "generator_AB", "--batch-size", "1", "--save", saved,
+               "--json", *QUICK, "--rounds", "50"]  # fmt: skip
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
     _wait_for(lambda: saved.is_file() and json.loads(saved.read_text())["rows"])
@@ -217,8 +217,9 @@ def test_a_regression_beyond_the_limit_is_exit_code_6(
     after: float, words: tuple[str, ...], code: int, tmp_path: Path
 ) -> None:
     wave = [1 + 0.02 * (n * 7 % 11) for n in range(200)]
-    save(benchmark(row(wave)), tmp_path / "a.json")
-    save(benchmark(row([after * value for value in wave])), tmp_path / "b.json")
+    save(benchmark(row(wave, wave)), tmp_path / "a.json")
+    later = [after * value for value in wave]
+    save(benchmark(row(later, later)), tmp_path / "b.json")
 
     ran = call("bench-diff", tmp_path / "a.json", tmp_path / "b.json", *words)
 
@@ -228,8 +229,9 @@ def test_a_regression_beyond_the_limit_is_exit_code_6(
 
 
 def test_a_comparison_is_one_json_document(tmp_path: Path) -> None:
-    save(benchmark(row([1.0] * 50)), tmp_path / "a.json")
-    save(benchmark(row([2.0] * 50), row([1.0] * 50, batch=8)), tmp_path / "b.json")
+    save(benchmark(row([1.0] * 50, [1.0] * 50)), tmp_path / "a.json")
+    slow = row([2.0] * 50, [2.0] * 50)
+    save(benchmark(slow, row([1.0] * 50, batch=8)), tmp_path / "b.json")
 
     ran = call("bench-diff", tmp_path / "a.json", tmp_path / "b.json", "--json",
                "--fail-on-regression", "20")  # fmt: skip
@@ -238,6 +240,19 @@ def test_a_comparison_is_one_json_document(tmp_path: Path) -> None:
     slower, new = ran.json["changes"]
     assert (slower["verdict"], slower["change"]) == ("slower", pytest.approx(1.0))
     assert (new["verdict"], new["sizes"]) == ("new", {"batch": 8})
+
+
+def test_a_single_round_is_unsure_and_said_to_be(tmp_path: Path) -> None:
+    save(benchmark(row([1.0] * 50)), tmp_path / "a.json")
+    save(benchmark(row([2.0] * 50)), tmp_path / "b.json")
+    words = ("bench-diff", tmp_path / "a.json", tmp_path / "b.json", "--fail-on-regression", "5")
+
+    ran, document = call(*words), call(*words, "--json").json
+
+    assert (ran.code, document["changes"][0]["verdict"]) == (0, "unsure")
+    assert ran.out.startswith("1 unsure")
+    assert "one round: the noise between processes is unknown" in ran.out
+    assert (document["changes"][0]["noise"], "error" in document) == (None, False)
 
 
 def _wait_for(condition: Callable[[], object]) -> None:

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from convcore.bench.job import Answer, Case, Job, as_line, from_line
-from convcore.bench.record import Backend, Parity
+from convcore.bench.record import Backend, Parity, Run
 from convcore.bench.rows import row_of, untimed, with_speedups
 from convcore.bench.sampling import Method, Warmup
 from convcore.bench.subject import Subject
@@ -90,28 +90,47 @@ def test_speed_up_is_the_ratio_of_medians_at_the_same_size_and_threads() -> None
 
 
 @pytest.mark.parametrize(
-    ("facts", "warning"),
+    ("timed", "doubts"),
     [
-        ({"others_busy": 0.4}, "busy machine: others used 40% of the processors"),
-        ({"warmup": Warmup(9, 3.0, False)}, "warm-up cut at 3 s before its windows agreed"),
+        (run([2.0] * 50, others_busy=0.4), ("busy machine: others used 40% of the processors",)),
+        (run([2.0] * 19), ("few calls: 19, of 20 at least",)),
+        (run([0.6, 70.0, 0.6] * 20), ("two heaps of calls: 67% near 0.6 ms, 33% near 70",)),
+        (run([2.0] * 50), ()),
     ],
-    ids=["busy", "warm-up"],
+    ids=["busy", "few", "two heaps", "none"],
 )
-def test_doubts_are_said_in_the_row(facts: dict[str, object], warning: str) -> None:
-    doubtful = attrs.evolve(run([2.0] * 50), **facts)
+def test_what_makes_a_row_unsure_is_said(timed: Run, doubts: tuple[str, ...]) -> None:
+    assert row_of(job(), SUBJECT, answer(run=timed)).doubts == doubts
 
-    assert row_of(job(), SUBJECT, answer(run=doubtful)).warnings == (warning,)
+
+def test_a_warm_up_that_was_cut_is_a_warning() -> None:
+    doubtful = attrs.evolve(run([2.0] * 50), warmup=Warmup(9, 3.0, False))
+
+    made = row_of(job(), SUBJECT, answer(run=doubtful))
+
+    assert made.warnings == ("warm-up cut at 3 s before its windows agreed",)
+    assert made.doubts == ()
 
 
 def test_high_variation_and_an_unsure_median_are_said() -> None:
-    shaky = attrs.evolve(run([1.0, 3.0] * 10), settled=False)
+    made = row_of(job(), SUBJECT, answer(run=run([1.0, 3.0] * 10)))
 
-    warnings = row_of(job(), SUBJECT, answer(run=shaky)).warnings
-
-    assert warnings == (
-        "high variation: cv 51%, p99 1.5 x p50",
-        "stopped at the cap: median ±50.0%",
+    assert made.warnings == ("high variation: cv 51%, p99 1.5 x p50",)
+    assert made.doubts == (
+        "two heaps of calls: 50% near 1 ms, 50% near 3",
+        "wide interval: the median is known to ±50%",
     )
+
+
+@pytest.mark.parametrize("side", ["torch", "onnxruntime"])
+def test_there_is_no_speed_up_where_either_side_is_unsure(side: str) -> None:
+    rows = [row([6.0] * 50), row([2.0] * 50, backend="onnxruntime")]
+    rows = [
+        attrs.evolve(each, doubts=("busy machine",) if each.backend == side else ())
+        for each in rows
+    ]
+
+    assert [each.speedup for each in with_speedups(rows)] == [None, None]
 
 
 def test_rounds_join_and_a_failure_in_one_fails_the_row() -> None:
