@@ -70,9 +70,16 @@ class Input(Noun):
     allow_opaque_calls: bool = False
 
     def open(self, path: Path) -> Archive:
-        """Open another file of the same input (a folder's part) under the same rules."""
-        from convcore.archive import open_archive
+        """Open another file of the same input (a folder's part) under the same rules.
 
+        Raises:
+            SourceError: It is no checkpoint, or a link that leads out of the input's folder.
+        """
+        from convcore.archive import open_archive
+        from convcore.archive.links import within
+
+        folder = self.path if self.path.is_dir() else self.path.parent
+        within(path, folder if path.is_relative_to(folder) else path.parent)
         return open_archive(path, allow_opaque_calls=self.allow_opaque_calls)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from convcore.archive import open_archive
+from convcore.archive.shards import find_index
 from convcore.errors import PluginError, SourceError, UsageError, warn
 from convcore.host import Registry, conflict
 from convcore.model import Checkpoint, Input, Source
@@ -43,6 +44,22 @@ def read_checkpoint(
     """
     given = open_input(path, key=key, config=config, allow_opaque_calls=allow_opaque_calls)
     asked = [registry.find("sources", source)] if source else _general_last(registry)
+    claims = _claims(given, asked, insist=source is not None)
+    if not claims and given.archive is None and find_index(path)[0] is not None:
+        # Nobody's own kind of folder: what its index of shards names is read as one file is.
+        archive = open_archive(path, allow_opaque_calls=allow_opaque_calls)
+        given = attrs.evolve(given, archive=archive)
+        claims = _claims(given, asked, insist=source is not None)
+    if source and not claims:
+        raise SourceError(
+            f"{path.name} is nothing that the source {source} reads",
+            remedy="leave out --source, or name another one (convcore plugins lists them)",
+        )
+    return _settled(claims, given, asked, registry, lenient=lenient)
+
+
+def _claims(given: Input, asked: list[Source], *, insist: bool) -> list[tuple[Source, Checkpoint]]:
+    """Ask every source for the input; the one asked for by name may not fail."""
     claims: list[tuple[Source, Checkpoint]] = []
     for each in asked:
         if any(each.name in claimant.refines for claimant, _ in claims):
@@ -50,19 +67,14 @@ def read_checkpoint(
         try:
             checkpoint = each.read(given)
         except PluginError as error:
-            if source:
+            if insist:
                 raise
             # A source that fails where it should answer must not keep the others from reading.
             warn(f"the source {each.name} is left out: {error.what}")
             continue
         if checkpoint is not None:
             claims.append((each, checkpoint))
-    if source and not claims:
-        raise SourceError(
-            f"{path.name} is nothing that the source {source} reads",
-            remedy="leave out --source, or name another one (convcore plugins lists them)",
-        )
-    return _settled(claims, given, asked, registry, lenient=lenient)
+    return claims
 
 
 def _settled(
@@ -92,7 +104,8 @@ def _settled(
         )
     checkpoint = claims[0][1]
     said = tuple(dispute.what for dispute in disputes.values())
-    return attrs.evolve(checkpoint, evidence=(*checkpoint.evidence, *said))
+    read = given.archive.evidence if given.archive else ()
+    return attrs.evolve(checkpoint, evidence=(*checkpoint.evidence, *read, *said))
 
 
 def open_input(
@@ -110,14 +123,10 @@ def open_input(
     except (OSError, ValueError) as error:
         raise UsageError(f"{str(path)!r} is no usable path: {error}", remedy="check it") from error
     given = Input(path, None, key, config or {}, allow_opaque_calls)
-    if folder and not _sharded(path):
+    if folder:
         return given
     archive = open_archive(path, allow_opaque_calls=allow_opaque_calls)
     return attrs.evolve(given, archive=archive)
-
-
-def _sharded(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors.index.json")) or any(folder.glob("*.bin.index.json"))
 
 
 def _general_last(registry: Registry) -> list[Source]:
@@ -133,7 +142,11 @@ def _unclaimed(given: Input, asked: list[Source]) -> SourceError:
         inside = sorted(entry.name for entry in given.path.iterdir())[:12]
         return SourceError(
             f"the folder {given.path} holds no checkpoint that a source knows",
-            seen=[f"inside: {', '.join(inside) or 'nothing'}", f"asked: {names}"],
+            seen=[
+                f"inside: {', '.join(inside) or 'nothing'}",
+                *find_index(given.path)[1],
+                f"asked: {names}",
+            ],
             remedy="give a file inside it, or a folder as the training script wrote it",
         )
     return SourceError(

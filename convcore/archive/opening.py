@@ -39,9 +39,9 @@ def open_archive(
     """
     path = Path(path)
     try:
-        if path.is_dir() or path.name.endswith(".index.json"):
-            from convcore.archive.shards import open_shards
+        from convcore.archive.shards import is_index, open_shards
 
+        if path.is_dir() or is_index(path):
             return open_shards(path, allow_opaque_calls, budgets)
         return open_file(SourceFile(path), allow_opaque_calls, budgets)
     except Malformed as fault:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
+from convcore.archive.descriptors import Descriptor, hand_over, open_descriptor
 from convcore.archive.faults import Malformed
 from convcore.archive.opened import identity_of, note
 from convcore.errors import UsageError
 from convcore.escape import printable
 
 CHANGED = "let whatever writes the file finish, then start again"
+_REMEDIES = {
+    errno.EACCES: "check the path and its permissions",
+    errno.EPERM: "check the path and its permissions",
+    errno.EMFILE: "close other files of this process, or raise its limit (ulimit -n)",
+    errno.ENFILE: "close other programs, or raise the machine's limit on open files",
+    errno.ENXIO: "name a checkpoint file",  # a socket
+}
 
 
 class SourceFile:
     """A regular file open for reading, with the identity it had when it was opened.
 
     Memory mapping is avoided on purpose: a mapped file that shrinks kills the process with SIGBUS,
-    while a short read is an error that can be told.
+    while a short read is an error that can be told. Of many files only some keep a descriptor
+    (``descriptors``); what is opened again must be what was opened first.
+
+    Args:
+        path: How messages call it.
+        held: Its bytes, where they lie in memory.
+        place: Where it is opened, if not at ``path`` (a link that was followed already).
 
     Attributes:
         path: As given.
-        fd: Open descriptor, or -1 for bytes held in memory.
         size: Bytes.
         identity: ``(st_dev, st_ino, st_size, st_mtime_ns)`` at the time of opening.
         checked: Positions of the records whose CRC-32 was found right.
@@ -32,40 +46,37 @@ class SourceFile:
         SourceError: It cannot be read, or is no regular file.
     """
 
-    __slots__ = ("_held", "checked", "fd", "identity", "path", "size")
+    __slots__ = ("__weakref__", "_held", "_place", "checked", "descriptor", "identity", "path",
+                 "size")  # fmt: skip
 
-    def __init__(self, path: Path, *, held: bytes | None = None) -> None:
+    def __init__(self, path: Path, *, held: bytes | None = None, place: Path | None = None) -> None:
         self.path = path
-        self.fd = -1
+        self.descriptor: Descriptor | None = None
         self.checked: set[int] = set()
         self._held = held
         if held is not None:
             self.size = len(held)
             self.identity = (0, 0, self.size, 0)
             return
+        # Opened again later, perhaps from another working directory.
+        self._place = Path(place or path).absolute()
         try:
-            # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            status = os.fstat(self.fd)
+            descriptor, status = self._open()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(
                 f"{printable(str(path), 300)} does not exist", remedy="check the path"
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise Malformed(f"cannot be opened: {reason}", "check the path and its permissions").at(
-                path
-            ) from error
+            remedy = _REMEDIES.get(getattr(error, "errno", None) or 0, "check the path")
+            raise Malformed(f"cannot be opened: {reason}", remedy).at(path) from error
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
             raise Malformed(f"is {kind}, not a file", "name a checkpoint file").at(path)
         self.size = status.st_size
         self.identity = identity_of(status)
         note(path, status)
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
+        hand_over(self, descriptor)
 
     def __repr__(self) -> str:
         return f"SourceFile({str(self.path)!r}, size={self.size})"
@@ -74,7 +85,7 @@ class SourceFile:
         """Read exactly ``length`` bytes at ``position``.
 
         Raises:
-            SourceError: The file is shorter now than when it was opened.
+            SourceError: The file is shorter now than when it was opened, or another.
         """
         if self._held is not None:
             data = self._held[position : position + length]
@@ -84,11 +95,38 @@ class SourceFile:
             raise self.changed(position + len(data))
         return data
 
-    def _pread(self, position: int, length: int) -> bytes:
+    def _open(self) -> tuple[Descriptor, os.stat_result]:
+        descriptor = open_descriptor(self._place)
+        return descriptor, os.fstat(descriptor.fd)
+
+    def _reopened(self) -> Descriptor:
+        """Open the file again after its descriptor went to another.
+
+        Raises:
+            SourceError: What lies at the path now is another file, or has changed.
+        """
         try:
-            data = os.pread(self.fd, length, position)
+            descriptor, status = self._open()
+        except FileNotFoundError as error:
+            raise self.changed(0) from error
+        except OSError as error:
+            remedy = _REMEDIES.get(error.errno or 0, "check the path")
+            raise Malformed(f"cannot be opened again: {error.strerror}", remedy).at(
+                self.path
+            ) from error
+        if identity_of(status) != self.identity:
+            raise self.changed(0)
+        hand_over(self, descriptor)
+        return descriptor
+
+    def _pread(self, position: int, length: int) -> bytes:
+        descriptor = self.descriptor or self._reopened()
+        descriptor.used = True
+        fd = descriptor.fd
+        try:
+            data = os.pread(fd, length, position)
             while 0 < len(data) < length:
-                more = os.pread(self.fd, length - len(data), position + len(data))
+                more = os.pread(fd, length - len(data), position + len(data))
                 if not more:
                     break
                 data += more
@@ -108,11 +146,14 @@ class SourceFile:
         Raises:
             SourceError: Size or modification time differ, or the path names another file now.
         """
-        if self.fd < 0:
+        if self._held is not None:
             return
+        descriptor = self.descriptor
         try:
-            named = identity_of(self.path.stat())
+            found = {identity_of(self._place.stat())}
         except OSError:
-            named = None  # removed or renamed meanwhile
-        if not named == identity_of(os.fstat(self.fd)) == self.identity:
+            raise self.changed(0) from None  # removed or renamed meanwhile
+        if descriptor is not None:
+            found.add(identity_of(os.fstat(descriptor.fd)))
+        if found != {self.identity}:
             raise self.changed(0)

@@ -31,10 +31,15 @@ def stretch(storage: Storage, start: int, length: int, size: int) -> Iterator[by
 
 
 def _inflated(storage: Storage, start: int, length: int, size: int) -> Iterator[bytes]:
-    """Inflate from the beginning, which is the only place deflate can be entered."""
+    """Inflate from the beginning, which is the only place deflate can be entered.
+
+    All pieces but the last have ``size`` bytes, however the inflated bytes arrive: an element
+    must not be cut in two.
+    """
     engine = zlib.decompressobj(-15)
     done, wanted, position = 0, start + length, storage.position
     left = storage.packed
+    piece = bytearray()
     while done < wanted:
         if not engine.unconsumed_tail:
             part = min(left, 1 << 16)
@@ -43,14 +48,16 @@ def _inflated(storage: Storage, start: int, length: int, size: int) -> Iterator[
         else:
             packed = engine.unconsumed_tail
         try:
-            plain = engine.decompress(packed, min(size, wanted - done))
+            plain = engine.decompress(packed, min(size - len(piece), wanted - done))
         except zlib.error as error:
             raise _damaged(storage, f"cannot be inflated: {error}") from error
         if not plain and (engine.eof or not left):
             raise _damaged(storage, f"inflates to {done} bytes, {storage.nbytes} were declared")
-        if done + len(plain) > start:
-            yield plain[max(0, start - done) :]
+        piece += plain[max(0, start - done) :]
         done += len(plain)
+        if len(piece) == size or (piece and done == wanted):
+            yield bytes(piece)
+            piece.clear()
 
 
 def verify(storage: Storage) -> None:

@@ -73,6 +73,7 @@ class Archive(Noun):
         tree: Plain values, containers, ``LazyTensor`` and ``Opaque``.
         opaque: Qualified names met and not imported, with how often.
         metadata: What the format itself says (safetensors ``__metadata__``, byte order).
+        evidence: Sentences saying how the file was understood, where that was not plain.
     """
 
     path: Path
@@ -80,3 +81,4 @@ class Archive(Noun):
     tree: Any = attrs.field(eq=False, repr=False)
     opaque: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     metadata: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    evidence: tuple[str, ...] = attrs.field(default=(), repr=False)

@@ -151,6 +151,45 @@ def test_a_file_of_a_big_endian_machine_is_read_as_torch_reads_it(
     }
 
 
+def packed(path: Path, again: Path, **changed: bytes) -> Path:
+    """Zip a file of torch anew, every record deflated, some of them with other bytes."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(again, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in source.namelist():
+            out.writestr(name, changed.get(name.rpartition("/")[2], source.read(name)))
+    return again
+
+
+# Odd counts of what deflate packs well and badly: its pieces end anywhere within an element.
+_MIXED = torch.cat([torch.zeros(40_007), torch.randn(90_001)])
+DEFLATED = {
+    "plain": _MIXED,
+    "slice": _MIXED[3:100_002],
+    "transposed": _MIXED[:130_000].reshape(325, 400).t(),
+    "complex": torch.view_as_complex(_MIXED[:130_000].reshape(-1, 2)).conj(),
+    "negative": torch.view_as_complex(_MIXED[:130_000].reshape(-1, 2)).conj().imag,
+    "half": _MIXED.half(),
+    "long": _MIXED.long(),
+    "double": torch.randn(77, 13, dtype=torch.complex128).mH,
+}
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("name", DEFLATED)
+def test_deflated_elements_of_either_byte_order_are_read_as_torch_reads_them(
+    save: Save, tmp_path: Path, name: str, order: str
+) -> None:
+    path = packed(save({"t": DEFLATED[name]}), tmp_path / "again.pt", byteorder=order.encode())
+
+    lazy = open_archive(path).tree["t"]
+
+    loaded = torch.load(path, weights_only=True)["t"]
+    for size in (1, 1000, 1 << 16, 8 << 20):
+        pieces = list(lazy.chunks(size, check=True))
+        assert b"".join(pieces) == bits(loaded)[2]
+        assert all(len(piece) % lazy.itemsize == 0 for piece in pieces)
+        assert max(map(len, pieces)) <= max(size, lazy.itemsize)
+
+
 def test_the_metadata_of_a_state_dict_is_kept(save: Save) -> None:
     module = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
     path = save(module.state_dict())
@@ -219,6 +258,64 @@ def test_shards_open_as_one_tree(tmp_path: Path, kind: str, given: str) -> None:
     assert archive.format == ("safetensors" if kind == "safetensors" else "torch-zip")
     assert list(archive.tree) == list(STATE)
     assert all(bits(archive.tree[name].load()) == bits(tensor) for name, tensor in STATE.items())
+
+
+@pytest.mark.parametrize(
+    "name", ["diffusion_pytorch_model.safetensors.index.json", "model.fp16.index.json"]
+)
+def test_an_index_may_have_any_name_that_ends_as_indexes_do(tmp_path: Path, name: str) -> None:
+    _shards(tmp_path, "safetensors").rename(tmp_path / name)
+
+    assert list(open_archive(tmp_path).tree) == list(STATE)
+
+
+def test_an_index_whose_shards_are_elsewhere_is_passed_over(tmp_path: Path) -> None:
+    _shards(tmp_path, "safetensors")
+    stray = tmp_path / "a.safetensors.index.json"
+    stray.write_text(json.dumps({"weight_map": {"w": "not-here.safetensors"}}))
+    (tmp_path / "b.index.json").write_text("not even JSON")
+    (tmp_path / "c.index.json").write_text(json.dumps({"pages": 3}))
+
+    archive = open_archive(tmp_path)
+
+    assert list(archive.tree) == list(STATE)
+    assert len(archive.evidence) == 3
+    assert "a.safetensors.index.json is passed over" in archive.evidence[0]
+
+
+def test_of_two_usual_indexes_the_first_is_taken_and_the_other_told(tmp_path: Path) -> None:
+    for kind in ("bin", "safetensors"):
+        _shards(tmp_path, kind)
+
+    archive = open_archive(tmp_path)
+
+    assert archive.format == "safetensors"
+    assert archive.evidence == ("pytorch_model.bin.index.json is there too and not used",)
+
+
+def test_of_several_unusual_indexes_one_has_to_be_named(tmp_path: Path) -> None:
+    index = _shards(tmp_path, "safetensors")
+    for name in ("one.index.json", "two.index.json"):
+        (tmp_path / name).write_text(index.read_text())
+    index.unlink()
+
+    with pytest.raises(SourceError, match="holds 2 indexes") as caught:
+        open_archive(tmp_path)
+
+    assert caught.value.seen == ("one.index.json", "two.index.json")
+    assert list(open_archive(tmp_path / "two.index.json").tree) == list(STATE)
+
+
+def test_all_shards_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
+    index = _shards(tmp_path, "bin")
+    content = json.loads(index.read_text())
+    content["weight_map"] |= {"x": "part-7.bin", "y": "part-8.bin"}
+    index.write_text(json.dumps(content))
+
+    with pytest.raises(SourceError, match="2 of 4 shards that are not beside it") as caught:
+        open_archive(index)
+
+    assert caught.value.seen == ("part-7.bin", "part-8.bin")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ VIEWS = {
     "column-slice": GRID[:, 1:3],  # spans more storage than it has elements
     "every-second": GRID[::2, ::3],
     "one-column": GRID[:, 2],
+    "nothing-past-the-end": GRID[4:, 3:],
+    "nothing-past-the-end-transposed": GRID[4:, 3:].t(),
     "expanded": torch.tensor([1.0, 2.0]).expand(3, 4, 2),
     "expanded-row": GRID[1:2].expand(5, 6),
     "permuted": torch.arange(24).reshape(2, 3, 4).permute(2, 0, 1),
@@ -176,6 +178,17 @@ def test_aliases_share_an_identity_and_different_views_do_not(save: Save) -> Non
     expected = [[i == j or {i, j} in ({0, 1}, {7, 8}) for j in range(9)] for i in range(9)]
     assert same == expected
     assert len({lazy.identity for lazy in tree}) == 7
+
+
+def test_a_conjugate_or_negative_has_another_identity_than_what_it_is_of(save: Save) -> None:
+    z = torch.randn(3, dtype=torch.complex64)
+    other = z.clone()  # one storage cannot be saved as complex and as real numbers
+    tree = open_archive(save([z, z.conj(), other.imag, other.conj().imag, z.conj()])).tree
+
+    z_, conj, imag, negative, again = (lazy.identity for lazy in tree)
+
+    assert z_ != conj == again
+    assert imag != negative
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error_not_a_signal(save: Save) -> None:

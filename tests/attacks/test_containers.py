@@ -547,6 +547,18 @@ def test_archives_of_zipfile_with_large_file_records_are_read(tmp_path: Path) ->
     assert open_archive(path).tree["w"].load().tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("offset", [0, 5, 1 << 40])
+def test_a_tensor_without_elements_may_begin_anywhere(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "nothing.pt"
+    nothing = pickled(tensor(offset=offset, shape=(0,)))
+    path.write_bytes(checkpoint(nothing, Entry("m/version", b"3\n")))
+
+    lazy = open_archive(path).tree
+
+    assert list(lazy.load().shape) == list(torch.load(path, weights_only=True).shape) == [0]
+    assert b"".join(lazy.chunks(check=True)) == b""
+
+
 def test_the_sizes_of_a_tensor_are_never_trusted_from_its_own_words(tmp_path: Path) -> None:
     path = tmp_path / "expanded.pt"
     path.write_bytes(checkpoint(pickled(tensor(shape=(1 << 40, 4), stride=(0, 1)))))

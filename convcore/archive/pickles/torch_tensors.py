@@ -45,6 +45,8 @@ def tensor_of(
     if type(offset) is not int or not 0 <= offset < LARGEST:
         raise Malformed(f"a tensor begins at element {shown(offset)}")
     kind = storage.dtype if dtype is None else dtype
+    if 0 in shape:
+        offset = 0  # a view of nothing may begin anywhere, as torch saves and reads it
     reach, count = 1, 1
     for length, step in zip(shape, steps, strict=True):
         if length:
