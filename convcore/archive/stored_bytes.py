@@ -39,7 +39,9 @@ def _inflated(storage: Storage, start: int, length: int, size: int) -> Iterator[
     engine = zlib.decompressobj(-15)
     done, wanted, position = 0, start + length, storage.position
     left = storage.packed
-    piece = bytearray()
+    # Inflated a few bytes at a time, what is left of the input would be copied each time.
+    most = max(size, 1 << 16)
+    held = bytearray()
     while done < wanted:
         if not engine.unconsumed_tail:
             part = min(left, 1 << 16)
@@ -48,16 +50,16 @@ def _inflated(storage: Storage, start: int, length: int, size: int) -> Iterator[
         else:
             packed = engine.unconsumed_tail
         try:
-            plain = engine.decompress(packed, min(size - len(piece), wanted - done))
+            plain = engine.decompress(packed, min(most, wanted - done))
         except zlib.error as error:
             raise _damaged(storage, f"cannot be inflated: {error}") from error
         if not plain and (engine.eof or not left):
             raise _damaged(storage, f"inflates to {done} bytes, {storage.nbytes} were declared")
-        piece += plain[max(0, start - done) :]
+        held += plain[max(0, start - done) :]
         done += len(plain)
-        if len(piece) == size or (piece and done == wanted):
-            yield bytes(piece)
-            piece.clear()
+        whole = len(held) if done == wanted else len(held) - len(held) % size
+        yield from (bytes(held[at : at + size]) for at in range(0, whole, size))
+        del held[:whole]
 
 
 def verify(storage: Storage) -> None:

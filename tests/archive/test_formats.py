@@ -183,7 +183,7 @@ def test_deflated_elements_of_either_byte_order_are_read_as_torch_reads_them(
     lazy = open_archive(path).tree["t"]
 
     loaded = torch.load(path, weights_only=True)["t"]
-    for size in (1, 1000, 1 << 16, 8 << 20):
+    for size in (1000, 1 << 16, 8 << 20):
         pieces = list(lazy.chunks(size, check=True))
         assert b"".join(pieces) == bits(loaded)[2]
         assert all(len(piece) % lazy.itemsize == 0 for piece in pieces)
