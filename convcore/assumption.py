@@ -121,6 +121,6 @@ def shown(value: Any) -> str:
 def _folded(value: Any) -> str:
     """Reduce ``torch.nn.LeakyReLU``, ``leaky-relu`` and ``leaky_relu`` to one spelling."""
     text = shown(value)[:200].lower()
-    if not re.fullmatch(r"[\d.]+", text):
+    if re.fullmatch(r"[a-z_][\w.]*(\(\))?", text):
         text = text.removesuffix("()").rpartition(".")[2]
     return _DIMENSIONS.sub("", re.sub(r"[\s_,-]+", "", text))

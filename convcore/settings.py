@@ -8,7 +8,7 @@ from typing import Any
 from convcore.archive import LazyTensor, Opaque, as_mapping, as_plain
 from convcore.assumption import Assumption, shown
 from convcore.errors import UsageError
-from convcore.model import Origin, Setting
+from convcore.model import LayoutMatch, Origin, Setting
 from convcore.names import assigner, counted
 
 _SHOWN = 12
@@ -149,8 +149,8 @@ class Settler:
         ]
         if assumed:
             self.note(
-                f"no tensor shows and nothing states {', '.join(assumed)}: this is assumed, and "
-                "--config NAME=VALUE says otherwise"
+                f"no tensor shows and no hyper-parameter states {', '.join(assumed)}: this is "
+                "assumed, and --config NAME=VALUE says otherwise"
             )
         agreeing = [
             name
@@ -189,6 +189,27 @@ def stated(assumption: Assumption, hyper_parameters: Mapping[str, Any]) -> Any:
     """Return what training stored of an assumption, as plain data; None where it stored nothing."""
     every = (_at(where, hyper_parameters) for where in assumption.stated)
     return next((said for said in every if said is not None), None)
+
+
+def departures(match: LayoutMatch, *parts: str) -> dict[str, Any]:
+    """Return the settings that are not what a layout assumes, for documents that are read again.
+
+    A value that training stored and nobody computes stands as it was stored.
+
+    Args:
+        match: The recognised checkpoint, settled.
+        parts: Only what concerns these components; none named: everything.
+    """
+    found = {}
+    for each in match.layout.assumes:
+        if each.name not in match.settings or (parts and not set(parts) & set(each.components)):
+            continue
+        value = match.value(each.name)
+        if value is None:
+            value = stated(each, match.checkpoint.hyper_parameters)
+        if value != each.value and value is not None:
+            found[each.name] = value
+    return found
 
 
 def _at(where: str, hyper_parameters: Mapping[str, Any]) -> Any:

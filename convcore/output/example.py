@@ -83,7 +83,9 @@ def _networks(
 ) -> Iterable[Mapping[str, Any]]:
     """Describe every graph that one weight file and a class of ``nets.py`` can compute."""
     for graph in graphs:
-        if graph.call is None or len(graph.components) > 1 or _misfit(match, graph.components[0]):
+        if graph.call is None or graph.refusal is not None or len(graph.components) > 1:
+            continue
+        if _misfit(match, graph.components[0]):
             continue
         stem = file_stem(match, graph.components[0])
         entry = _entry(match, graph.components[0])

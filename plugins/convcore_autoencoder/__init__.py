@@ -1,4 +1,17 @@
-"""Layout ``autoencoder``: a height map autoencoder whose encoder ships as a semantic encoder."""
+"""Layout ``autoencoder``: a height map autoencoder whose encoder ships as a semantic encoder.
+
+Assumed, where no tensor shows it and no hyper-parameter states it; ``--config NAME=VALUE`` says
+otherwise:
+
+| name | assumed | what it is |
+|---|---|---|
+| `image_size` | 128 | size of the exported encoder's images, N or HxW |
+| `activation` | relu | activation of every hidden layer |
+| `output_activation` | tanh | activation of the decoder's image |
+| `norm` | batch | kind of normalisation |
+| `norm_eps` | 1e-05 | what normalisation adds to the variance |
+| `input_scaling` | (nothing) | how images come to lie between -1 and 1: as training scaled them |
+"""
 
 from __future__ import annotations
 
@@ -8,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from convcore.hookspecs import hookimpl
 from convcore.model import Component, Layout, Source
 from convcore_autoencoder import extracted
-from convcore_autoencoder.configuration import OPTIONS, configure
+from convcore_autoencoder.assumptions import ASSUMED, KNOWN
+from convcore_autoencoder.configuration import configure
 from convcore_autoencoder.files import weights
 from convcore_autoencoder.graphs import graphs
 from convcore_autoencoder.schema import make_schema
@@ -33,10 +47,11 @@ def convcore_layouts() -> list[Layout]:
             schema=make_schema,
             configure=configure,
             graphs=graphs,
-            options=OPTIONS,
             weights=weights,
             state_dict_file="best_model_weights.pth",
             nets=Path(__file__).with_name("nets.py"),
+            assumes=ASSUMED,
+            known=KNOWN,
         )
     ]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convcore.model import LayoutMatch
+from convcore.settings import departures
 from convcore.weights import local_names
 
 MODEL_TYPE = "EnhancedResNet50Encoder"  # the name the origin's extracted files carry
@@ -33,6 +34,7 @@ def weights(match: LayoutMatch, component: str) -> Mapping[str, Any]:
             "input_channels": match.value("input_channels"),
             "latent_dim": match.value("latent_dim"),
             "model_type": MODEL_TYPE,
+            **departures(match),
         },
         "extracted_from": match.checkpoint.path.name,
         "extraction_info": {

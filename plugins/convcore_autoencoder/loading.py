@@ -41,6 +41,13 @@ def read_encoder(file: Path) -> LayoutMatch:
 
     registry = load_registry()
     match = match_layout(read_checkpoint(file, registry), registry, name="autoencoder")
+    unsettled = [name for name in ("activation", "norm", "norm_eps") if match.value(name) is None]
+    if unsettled:
+        raise LayoutError(
+            f"{file.name} says of {', '.join(unsettled)} what the network does not compute",
+            seen=[line for line in match.evidence if "is not computed" in line],
+            remedy="settle it by converting the file with --config NAME=VALUE, and load the output",
+        )
     extra = [key for key in match.extra if key in match.states["encoder"]]
     if extra:
         raise LayoutError(

@@ -43,6 +43,13 @@ def _pool_2x2(x: torch.Tensor) -> torch.Tensor:
     return torch.stack(quarters, 2).flatten(1)
 
 
+def set_norm_eps(network: nn.Module, eps: float) -> None:
+    """Let every batch normalisation add this to the variance."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+
+
 class Bottleneck(nn.Module):
     """Residual block of three convolutions; the middle one carries the stride."""
 
@@ -126,6 +133,7 @@ class Encoder(nn.Module):
         fused: Channels after ``multiscale_fusion``.
         hidden: Widths of the two hidden layers of ``fc``.
         dropout: Rate between those layers; matters in training only and is in no checkpoint.
+        norm_eps: What batch normalisation adds to the variance.
     """
 
     def __init__(
@@ -143,6 +151,7 @@ class Encoder(nn.Module):
         fused: int = 512,
         hidden: Sequence[int] = (2048, 1024),
         dropout: float = 0.1,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -180,6 +189,7 @@ class Encoder(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden[1], latent_dim),
         )
+        set_norm_eps(self, norm_eps)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (batch, channels, height, width), any size, to (batch, latent_dim)."""
@@ -233,6 +243,7 @@ class Decoder(nn.Module):
         final: Channels after the first four convolutions of ``final_conv``.
         final_reduced: Inner channels of its attention.
         dropout: Rate after the hidden layers; matters in training only and is in no checkpoint.
+        norm_eps: What batch normalisation adds to the variance.
     """
 
     def __init__(
@@ -253,6 +264,7 @@ class Decoder(nn.Module):
         final: Sequence[int] = (32, 32, 16, 8),
         final_reduced: int = 4,
         dropout: float = 0.1,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.global_fc, self.spatial_fc = (
@@ -290,6 +302,7 @@ class Decoder(nn.Module):
             nn.Conv2d(final[3], output_channels, 1),
             nn.Tanh(),
         )
+        set_norm_eps(self, norm_eps)
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """Map (batch, latent_dim) to (batch, channels, height, width), within -1 and 1."""

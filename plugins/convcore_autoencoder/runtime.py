@@ -20,7 +20,7 @@ from convcore.names import nearest
 from convcore.weights import local_names
 from convcore_autoencoder.files import MODEL_TYPE
 from convcore_autoencoder.loading import read_encoder, refuse_other_sizes, weight_file
-from convcore_autoencoder.nets import Encoder
+from convcore_autoencoder.nets import Encoder, set_norm_eps
 
 _CHANNELS, _LATENT = 1, 768
 
@@ -96,6 +96,7 @@ class SemanticEncoder(nn.Module):
         names = local_names(match, "encoder")
         state = {local: match.checkpoint.tensors[name].load() for local, name in names.items()}
         self._make_room(match, state)
+        set_norm_eps(self.encoder, match.value("norm_eps"))
         # Every key and shape has been checked; only batch-norm counters may be absent.
         self.encoder.load_state_dict(state, strict=False)
         self.pretrained_path = str(pretrained_path)
@@ -110,7 +111,11 @@ class SemanticEncoder(nn.Module):
             return
         self.input_channels = match.value("input_channels")
         self.latent_dim = match.value("latent_dim")
-        encoder = Encoder(self.input_channels, self.latent_dim, **match.value("encoder_widths"))
+        encoder = Encoder(
+            self.input_channels,
+            self.latent_dim,
+            **match.value("encoder_widths"),
+        )
         if before is not None:
             encoder.to(self.device).train(before.training)
             encoder.requires_grad_(not self.freeze_weights)

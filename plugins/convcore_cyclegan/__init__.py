@@ -1,6 +1,21 @@
 """CycleGAN for sequences of features, current and early architecture.
 
 Origin: Terbinm/CPC_server_collectorSYS (``py_cyclegan_original``) and its later line.
+
+Assumed, where no tensor shows it and no hyper-parameter states it; ``--config NAME=VALUE`` says
+otherwise:
+
+| name | assumed | what it is |
+|---|---|---|
+| `activation` | leaky_relu | activation of every hidden layer |
+| `negative_slope` | 0.2 | slope of the leaky ReLU below 0 |
+| `norm` | batch | kind of normalisation, where there is one |
+| `norm_eps` | 1e-05 | what normalisation adds to the variance |
+| `output_activation` | tanh | activation of the generators' output |
+| `discriminator_activation` | leaky_relu | activation of every hidden layer |
+| `discriminator_negative_slope` | 0.2 | slope of the leaky ReLU below 0 |
+| `discriminator_norm` | batch | kind of normalisation, where there is one |
+| `discriminator_norm_eps` | 1e-05 | what normalisation adds to the variance |
 """
 
 from __future__ import annotations

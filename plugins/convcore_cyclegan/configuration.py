@@ -8,8 +8,7 @@ from typing import Any
 from convcore.archive import as_mapping
 from convcore.errors import LayoutError
 from convcore.model import LayoutMatch
-from convcore.settings import Settler, stated
-from convcore_cyclegan.assumptions import ASSUMED
+from convcore.settings import Settler, departures
 from convcore_cyclegan.normalisation import FILE, read_normalisation
 from convcore_cyclegan.structure import (
     DISCRIMINATORS,
@@ -75,7 +74,7 @@ def documents(match: LayoutMatch) -> dict[str, Any]:
     """
     settings = {name: setting.value for name, setting in match.settings.items()}
     if settings["version"] == "early":
-        return {"model_config.json": settings | _beyond(match, GENERATORS + DISCRIMINATORS)}
+        return {"model_config.json": settings | departures(match)}
     channels = settings["input_dim"]
     names = ("hidden_dims", "n_residual_blocks", "dropout", "use_batch_norm")
     judging = ("hidden_dims", "dropout", "use_batch_norm")
@@ -86,29 +85,19 @@ def documents(match: LayoutMatch) -> dict[str, Any]:
             "generator_config": {
                 "input_dim": channels,
                 **{name: settings[name] for name in names},
-                **_beyond(match, GENERATORS),
+                **departures(match, *GENERATORS),
             },
             "discriminator_config": {
                 "input_dim": channels,
                 **{name: settings[f"discriminator_{name}"] for name in judging},
-                **_beyond(match, DISCRIMINATORS, "discriminator_"),
+                **{
+                    name.removeprefix("discriminator_"): value
+                    for name, value in departures(match, *DISCRIMINATORS).items()
+                },
             },
             "training": {name: settings[name] for name in training if name in settings},
         }
     }
-
-
-def _beyond(match: LayoutMatch, parts: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
-    """What the origin's classes do not take: values that are not theirs, told on as they stand."""
-    found = {}
-    for each in ASSUMED:
-        if each.components[0] in parts and each.name in match.settings:
-            value = match.value(each.name)
-            if value is None:
-                value = stated(each, match.checkpoint.hyper_parameters)
-            if value != each.value:
-                found[each.name.removeprefix(prefix)] = value
-    return found
 
 
 def _configure_early(match: LayoutMatch, structure: Structure, settler: Settler) -> None:

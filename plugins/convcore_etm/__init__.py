@@ -1,6 +1,19 @@
 """ETM: a topic model of colour palettes and the texts that describe them.
 
 Source of every key name, shape and formula: github.com/ziran-ai/ColorRAG (MultiOmicsETM).
+
+Assumed, where no tensor shows it and no hyper-parameter states it; ``--config NAME=VALUE`` says
+otherwise:
+
+| name | assumed | what it is |
+|---|---|---|
+| `one_sided` | gaussian | stands for a missing side: a gaussian, or zeros through its encoder |
+| `missing_logvar` | 10.0 | log-variance of the gaussian that stands for a missing side |
+| `fuse_eps` | 1e-10 | what the product of Gaussians adds to its denominators |
+| `activation` | relu | activation of encoders and score predictor |
+| `norm` | batch | kind of normalisation in the encoders |
+| `norm_eps` | 1e-05 | what normalisation adds to the variance |
+| `score_scale` | (nothing) | minimum and maximum of the scores, which training scales to 0 and 1 |
 """
 
 from __future__ import annotations
@@ -10,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from convcore.hookspecs import hookimpl
 from convcore.model import Layout, Source
+from convcore_etm.assumptions import ASSUMED, KNOWN
 from convcore_etm.configuration import OPTIONS, configure
 from convcore_etm.files import documents, weights
 from convcore_etm.graphs import graphs
@@ -47,6 +61,8 @@ def convcore_layouts() -> list[Layout]:
             state_dict_file="best_model.pth",
             example=_HERE / "example.py.jinja",
             nets=_HERE / "nets.py",
+            assumes=ASSUMED,
+            known=KNOWN,
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Settling what an ETM model is: sizes from its tensors, dropout, the one-sided convention."""
+"""Settling what an ETM model is: sizes from its tensors, and dropout."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from convcore.settings import Settler
 from convcore_etm.tensors import SIZES
 
 OPTIONS = {
-    "one_sided": "what stands for a missing side: gaussian (mean 0, log-variance 10), or zero (a "
-    "row of zeros through the other encoder)",
     "prefix": "which set of files in a folder to take: best_, final_, epoch_N_ or another",
 }
 _DROPOUT = 0.1
@@ -35,8 +33,8 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
         settler.put("dropout", dropout, "hyper_parameters")
     else:
         settler.put("dropout", _DROPOUT, "default")
-    if settler.from_option("one_sided", _convention) is None:
-        settler.put("one_sided", "gaussian", "default")
+    if "decoder" in match.states and settler.assume("score_scale") is None:
+        settler.note("scores lie on training's scale from 0 to 1, whose ends no file keeps")
 
 
 def _shown(match: LayoutMatch, hidden: Any) -> dict[str, int]:
@@ -54,9 +52,3 @@ _SCORE = "score_predictor.0.bias"
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _convention(text: str) -> str:
-    if text not in ("gaussian", "zero"):
-        raise ValueError("say gaussian or zero")
-    return text

@@ -10,6 +10,7 @@ import attrs
 
 from convcore.archive.bounded_json import read_json
 from convcore.model import LayoutMatch
+from convcore.settings import departures
 from convcore_etm.sidecars import ARCHITECTURE, VECTORIZER, VOCABULARY
 from convcore_etm.tensors import MATRICES, SHAPES, SIZES
 from convcore_etm.vectorizer import read_vectorizer
@@ -40,7 +41,7 @@ def documents(match: LayoutMatch) -> Mapping[str, Any]:
     written: dict[str, Any] = {}
     architecture = {name: match.value(name) for name in (*SIZES, "dropout")}
     if None not in architecture.values():
-        written[ARCHITECTURE] = architecture
+        written[ARCHITECTURE] = architecture | departures(match)
     if VECTORIZER in match.sidecars:
         found = read_vectorizer(match.sidecars[VECTORIZER])
         if found is not None:

@@ -89,6 +89,13 @@ def with_prefix(sets: list[FileSet], wanted: str | None) -> list[FileSet]:
     return chosen
 
 
+def strays_last(sets: list[FileSet]) -> list[FileSet]:
+    """Put one file of three, which no other of its prefix joins, behind the sets of all three."""
+    whole = {each.prefix for each in sets if not each.missing}
+    stray = [each for each in sets if len(each.missing) == 2 and each.prefix not in whole]
+    return [each for each in sets if each not in stray] + stray
+
+
 def refuse_tie(chosen: FileSet, sets: list[FileSet]) -> None:
     """Refuse to choose among prefixes that no convention puts in order.
 

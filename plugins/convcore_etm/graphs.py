@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from convcore.model import Axis, Graph, LayoutMatch
+from convcore_etm.assumptions import KIND
 from convcore_etm.tensors import SIZES
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def graphs(match: LayoutMatch) -> Iterator[Graph]:
     axes = _axes(sizes)
     zero = match.value("one_sided") == "zero"
     one_sided = {**sizes, "zero": zero}
+    kind = match.otherwise(*KIND)
     for name, components, inputs, outputs, network, arguments in (
         (_COLOR, (_COLOR,), "color", "mu logvar", "ColorEncoder", _without(sizes, "text_dim")),
         (_TEXT, (_TEXT,), "text", "mu logvar", "TextEncoder", _without(sizes, "color_dim")),
@@ -40,8 +42,8 @@ def graphs(match: LayoutMatch) -> Iterator[Graph]:
                 components,
                 tuple(axes[axis] for axis in inputs.split()),
                 tuple(axes[axis] for axis in outputs.split()),
-                _network(network, arguments),
-                call=(network, arguments),
+                _network(network, {**arguments, **kind}),
+                call=(network, {**arguments, **kind}),
             )
 
 

@@ -7,28 +7,51 @@ model is used. B is the batch, K topics, C colour values, V words, L embedding, 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import nn
 
 Gaussian = tuple[torch.Tensor, torch.Tensor]
 
-# The origin's product of Gaussians adds this to every denominator and before the logarithm.
-_TINY = 1e-10
-# What stands for a side that is not there: mean 0 and this log-variance, a loader's convention.
-_VAGUE = 10.0
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh
+}  # fmt: skip
 
 
-def trunk(features: int, hidden: int) -> nn.Sequential:
+class Kind(NamedTuple):
+    """What no tensor shows of the networks.
+
+    Attributes:
+        activation: ``relu``, ``gelu``, ``silu`` or ``tanh``.
+        norm_eps: What batch normalisation adds to the variance.
+        fuse_eps: What the product of Gaussians adds to every denominator and before the logarithm.
+        missing_logvar: Log-variance that stands, with mean 0, for a side that is not there.
+    """
+
+    activation: str = "relu"
+    norm_eps: float = 1e-5
+    fuse_eps: float = 1e-10
+    missing_logvar: float = 10.0
+
+    def active(self) -> nn.Module:
+        """Return the activation; ValueError for one that is not computed."""
+        if self.activation not in _ACTIVATIONS:
+            raise ValueError(f"the activation {self.activation!r} is not computed here")
+        return _ACTIVATIONS[self.activation]()
+
+
+def trunk(features: int, hidden: int, kind: Kind) -> nn.Sequential:
     """Return the layers that map (B, features) to (B, hidden // 2)."""
     half = hidden // 2
     return nn.Sequential(
         nn.Linear(features, hidden),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(),
+        nn.BatchNorm1d(hidden, kind.norm_eps),
+        kind.active(),
         nn.Identity(),
         nn.Linear(hidden, half),
-        nn.BatchNorm1d(half),
-        nn.ReLU(),
+        nn.BatchNorm1d(half, kind.norm_eps),
+        kind.active(),
         nn.Identity(),
     )
 
@@ -36,9 +59,9 @@ def trunk(features: int, hidden: int) -> nn.Sequential:
 class ColorEncoder(nn.Module):
     """``color`` (B, C), values 0 to 1, to ``mu`` and ``logvar`` (B, K)."""
 
-    def __init__(self, color_dim: int, hidden_dim: int, num_topics: int) -> None:
+    def __init__(self, color_dim: int, hidden_dim: int, num_topics: int, **kind: Any) -> None:
         super().__init__()
-        self.color_encoder = trunk(color_dim, hidden_dim)
+        self.color_encoder = trunk(color_dim, hidden_dim, Kind(**kind))
         self.color_mean = nn.Linear(hidden_dim // 2, num_topics)
         self.color_logvar = nn.Linear(hidden_dim // 2, num_topics)
 
@@ -51,9 +74,9 @@ class ColorEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """``text`` (B, V), TF-IDF rows, to ``mu`` and ``logvar`` (B, K)."""
 
-    def __init__(self, text_dim: int, hidden_dim: int, num_topics: int) -> None:
+    def __init__(self, text_dim: int, hidden_dim: int, num_topics: int, **kind: Any) -> None:
         super().__init__()
-        self.text_encoder = trunk(text_dim, hidden_dim)
+        self.text_encoder = trunk(text_dim, hidden_dim, Kind(**kind))
         self.text_mean = nn.Linear(hidden_dim // 2, num_topics)
         self.text_logvar = nn.Linear(hidden_dim // 2, num_topics)
 
@@ -71,7 +94,13 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, num_topics: int, color_dim: int, text_dim: int, embedding_dim: int, score_dim: int
+        self,
+        num_topics: int,
+        color_dim: int,
+        text_dim: int,
+        embedding_dim: int,
+        score_dim: int,
+        **kind: Any,
     ) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(num_topics, embedding_dim))
@@ -80,7 +109,10 @@ class Decoder(nn.Module):
         self.lambda_color = nn.Parameter(torch.zeros(1, color_dim))
         self.lambda_text = nn.Parameter(torch.zeros(1, text_dim))
         self.score_predictor = nn.Sequential(
-            nn.Linear(num_topics, score_dim), nn.ReLU(), nn.Identity(), nn.Linear(score_dim, 1)
+            nn.Linear(num_topics, score_dim),
+            Kind(**kind).active(),
+            nn.Identity(),
+            nn.Linear(score_dim, 1),
         )
 
     def color(self, theta: torch.Tensor) -> torch.Tensor:
@@ -101,18 +133,18 @@ class Decoder(nn.Module):
         return self.color(theta), self.words(theta), self.score(theta)
 
 
-def fuse(one: Gaussian, other: Gaussian) -> Gaussian:
+def fuse(one: Gaussian, other: Gaussian, tiny: float) -> Gaussian:
     """Return the product of two Gaussians, each a mean and a log-variance (B, K)."""
     (mu_1, logvar_1), (mu_2, logvar_2) = one, other
     v_1, v_2 = logvar_1.exp(), logvar_2.exp()
-    v = v_1 * v_2 / (v_1 + v_2 + _TINY)
-    mu = v * (mu_1 / (v_1 + _TINY) + mu_2 / (v_2 + _TINY))
-    return mu, torch.log(v + _TINY)
+    v = v_1 * v_2 / (v_1 + v_2 + tiny)
+    mu = v * (mu_1 / (v_1 + tiny) + mu_2 / (v_2 + tiny))
+    return mu, torch.log(v + tiny)
 
 
-def unknown(like: Gaussian) -> Gaussian:
-    """Return what stands for a side that is not there: mean 0 and log-variance 10."""
-    return torch.zeros_like(like[0]), torch.full_like(like[1], _VAGUE)
+def unknown(like: Gaussian, logvar: float) -> Gaussian:
+    """Return what stands for a side that is not there: mean 0 and this log-variance."""
+    return torch.zeros_like(like[0]), torch.full_like(like[1], logvar)
 
 
 class TextToColor(nn.Module):
@@ -121,6 +153,7 @@ class TextToColor(nn.Module):
     Args:
         zero: Whether a row of zeros goes through the colour encoder in place of the missing side,
             instead of the vague Gaussian.
+        kind: Fields of ``Kind``.
     """
 
     def __init__(
@@ -131,19 +164,26 @@ class TextToColor(nn.Module):
         embedding_dim: int,
         hidden_dim: int,
         zero: bool = False,
+        **kind: Any,
     ) -> None:
         super().__init__()
-        self.text_encoder = TextEncoder(text_dim, hidden_dim, num_topics)
-        self.decoder = Decoder(num_topics, color_dim, text_dim, embedding_dim, hidden_dim // 4)
+        self.kind = Kind(**kind)
+        self.text_encoder = TextEncoder(text_dim, hidden_dim, num_topics, **kind)
+        self.decoder = Decoder(
+            num_topics, color_dim, text_dim, embedding_dim, hidden_dim // 4, **kind
+        )
         self.zeros = (1, color_dim)
-        self.color_encoder = ColorEncoder(color_dim, hidden_dim, num_topics) if zero else None
+        self.color_encoder = (
+            ColorEncoder(color_dim, hidden_dim, num_topics, **kind) if zero else None
+        )
 
     def forward(self, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encode, stand in for the colours, decode."""
         known: Gaussian = self.text_encoder(text)
         color = self.color_encoder
-        missing = unknown(known) if color is None else color(text.new_zeros(self.zeros))
-        theta = torch.softmax(fuse(missing, known)[0], dim=-1)
+        vague = self.kind.missing_logvar
+        missing = unknown(known, vague) if color is None else color(text.new_zeros(self.zeros))
+        theta = torch.softmax(fuse(missing, known, self.kind.fuse_eps)[0], dim=-1)
         return theta, self.decoder.color(theta), self.decoder.score(theta)
 
 
@@ -152,6 +192,7 @@ class ColorToText(nn.Module):
 
     Args:
         zero: As for ``TextToColor``, with the text encoder.
+        kind: Fields of ``Kind``.
     """
 
     def __init__(
@@ -162,19 +203,24 @@ class ColorToText(nn.Module):
         embedding_dim: int,
         hidden_dim: int,
         zero: bool = False,
+        **kind: Any,
     ) -> None:
         super().__init__()
-        self.color_encoder = ColorEncoder(color_dim, hidden_dim, num_topics)
-        self.decoder = Decoder(num_topics, color_dim, text_dim, embedding_dim, hidden_dim // 4)
+        self.kind = Kind(**kind)
+        self.color_encoder = ColorEncoder(color_dim, hidden_dim, num_topics, **kind)
+        self.decoder = Decoder(
+            num_topics, color_dim, text_dim, embedding_dim, hidden_dim // 4, **kind
+        )
         self.zeros = (1, text_dim)
-        self.text_encoder = TextEncoder(text_dim, hidden_dim, num_topics) if zero else None
+        self.text_encoder = TextEncoder(text_dim, hidden_dim, num_topics, **kind) if zero else None
 
     def forward(self, color: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encode, stand in for the text, decode."""
         known: Gaussian = self.color_encoder(color)
         text = self.text_encoder
-        missing = unknown(known) if text is None else text(color.new_zeros(self.zeros))
-        theta = torch.softmax(fuse(known, missing)[0], dim=-1)
+        vague = self.kind.missing_logvar
+        missing = unknown(known, vague) if text is None else text(color.new_zeros(self.zeros))
+        theta = torch.softmax(fuse(known, missing, self.kind.fuse_eps)[0], dim=-1)
         return theta, self.decoder.words(theta), self.decoder.score(theta)
 
 
@@ -182,15 +228,25 @@ class Full(nn.Module):
     """``color`` and ``text`` to ``recon_color, recon_text, score, theta, mu, logvar``."""
 
     def __init__(
-        self, num_topics: int, color_dim: int, text_dim: int, embedding_dim: int, hidden_dim: int
+        self,
+        num_topics: int,
+        color_dim: int,
+        text_dim: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        **kind: Any,
     ) -> None:
         super().__init__()
-        self.color_encoder = ColorEncoder(color_dim, hidden_dim, num_topics)
-        self.text_encoder = TextEncoder(text_dim, hidden_dim, num_topics)
-        self.decoder = Decoder(num_topics, color_dim, text_dim, embedding_dim, hidden_dim // 4)
+        self.kind = Kind(**kind)
+        self.color_encoder = ColorEncoder(color_dim, hidden_dim, num_topics, **kind)
+        self.text_encoder = TextEncoder(text_dim, hidden_dim, num_topics, **kind)
+        self.decoder = Decoder(
+            num_topics, color_dim, text_dim, embedding_dim, hidden_dim // 4, **kind
+        )
 
     def forward(self, color: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Encode both sides, multiply, decode; the outputs come in the origin's order."""
-        mu, logvar = fuse(self.color_encoder(color), self.text_encoder(text))
+        both = self.color_encoder(color), self.text_encoder(text)
+        mu, logvar = fuse(*both, self.kind.fuse_eps)
         theta = torch.softmax(mu, dim=-1)
         return (*self.decoder(theta), theta, mu, logvar)

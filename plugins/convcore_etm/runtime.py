@@ -13,6 +13,7 @@ import numpy.typing as npt
 from convcore import onnx_runtime
 from convcore.archive.bounded_json import read_json
 from convcore.errors import LayoutError, UsageError
+from convcore_etm.assumptions import KIND
 from convcore_etm.sidecars import VOCABULARY
 from convcore_etm.tensors import COMPONENTS, SIZES
 from convcore_etm.tfidf import TfIdf
@@ -172,7 +173,15 @@ def _torch_function(folder: Path, graph: str, config: Mapping[str, Any]) -> _Fun
 
     kind = {"text_to_color": nets.TextToColor, "color_to_text": nets.ColorToText}[graph]
     sizes = {name: config[name] for name in SIZES}
-    module = kind(**sizes, zero=config["one_sided"] == "zero")
+    more = {name: config[name] for name in KIND if name in config}
+    try:
+        module = kind(**sizes, zero=config["one_sided"] == "zero", **more)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"model_config.json beside the weights describes a network that is not computed: "
+            f"{error}",
+            remedy="convert the checkpoint again, with --config for what it says of its layers",
+        ) from error
     state: dict[str, Any] = {}
     for part in COMPONENTS:
         if hasattr(module, part.name) and getattr(module, part.name) is not None:

@@ -21,6 +21,7 @@ from convcore_etm.folder import (
     matrices,
     name_parts,
     refuse_tie,
+    strays_last,
     with_prefix,
 )
 from convcore_etm.sidecars import find_sidecars
@@ -48,7 +49,7 @@ def read(given: Input) -> Checkpoint | None:
 
 def _read_folder(given: Input) -> Checkpoint | None:
     every = find_sets(given.path)
-    sets = with_prefix(every, given.config.get("prefix"))
+    sets = strays_last(with_prefix(every, given.config.get("prefix")))
     lacking: tuple[str, LayoutError] | None = None
     for each in sets:
         if lacking is not None and each.prefix != lacking[0]:
@@ -60,7 +61,7 @@ def _read_folder(given: Input) -> Checkpoint | None:
         if each.missing:
             lacking = each.prefix, incomplete(given.path, each, every)
             continue
-        refuse_tie(each, sets)
+        refuse_tie(each, [other for other in sets if not other.missing])
         return _say_what_else(given, checkpoint, each, every)
     if lacking is not None:
         raise lacking[1]

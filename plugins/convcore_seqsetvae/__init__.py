@@ -1,4 +1,18 @@
-"""Layout ``seqsetvae``: sets of clinical measurements, encoded one by one, read as a sequence."""
+"""Layout ``seqsetvae``: sets of clinical measurements, encoded one by one, read as a sequence.
+
+Assumed, where no tensor shows it and no hyper-parameter states it; ``--config NAME=VALUE`` says
+otherwise:
+
+| name | assumed | what it is |
+|---|---|---|
+| `heads` | (nothing) | attention heads of the set encoder |
+| `transformer_heads` | (nothing) | attention heads of the transformer |
+| `classification_only` | true | the classifier's mode, a switch of the running program |
+| `time_edges` | 0.5-1440 | ends of the 63 logarithmic edges of the time buckets, minutes |
+| `activation` | gelu | activation of set encoder and transformer |
+| `norm_eps` | 1e-05 | what layer normalisation adds to the variance |
+| `post_norm_eps` | 1e-06 | what the normalisation after the transformer adds |
+"""
 
 from __future__ import annotations
 
@@ -8,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from convcore.hookspecs import hookimpl
 from convcore.model import Component, Layout
 from convcore.target import Target
+from convcore_seqsetvae.assumptions import ASSUMED, KNOWN
 from convcore_seqsetvae.configuration import configure
 from convcore_seqsetvae.graphs import graphs
 from convcore_seqsetvae.schema import seqsetvae_schema
@@ -46,12 +61,12 @@ LAYOUT = Layout(
     configure=configure,
     graphs=graphs,
     options={
-        "heads": "attention heads of the set encoder, where the file does not say",
         "head": "norms or seed: two heads of the same keys where the fusion parts are missing",
-        "transformer_heads": "attention heads of the transformer, where the file does not say",
     },
     example=_HERE / "example.py.jinja",
     nets=_HERE / "nets.py",
+    assumes=ASSUMED,
+    known=KNOWN,
 )
 
 

@@ -40,12 +40,12 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     settler.from_shape("latent_dim", sizes["D"], stated.get("latent_dim"))
     settler.from_shape("levels", levels(version, names), stated.get("levels"))
     settler.from_shape("m", sizes["M"], stated.get("m"))
-    _settle_heads(settler, "heads", stated)
+    _settle_heads(settler, "heads")
     if version.stage != "set-vae":
         settler.from_shape("ff_dim", sizes["F"], stated.get("ff_dim"))
         layers = indexed(names, "transformer.layers.")
         settler.from_shape("transformer_layers", layers, stated.get("transformer_layers"))
-        _settle_heads(settler, "transformer_heads", stated)
+        _settle_heads(settler, "transformer_heads")
     if version.head is not None:
         version = version._replace(head=_settle_head(match, settler, version.head, stated))
     for refusal in (version.encoder_refusal, version.sequence_refusal, version.head_refusal):
@@ -85,7 +85,6 @@ def _settle_head(
         biases = [t for key, t in match.states["classifier"].items() if key.endswith("bias")]
         classes = biases[-1].shape[0] if biases and biases[-1].shape else None
     settler.from_shape("num_classes", classes, stated.get("num_classes"))
-    settler.put("classification_only", True, "default")
     if head == "gaussian_mil":
         used = stated.get("gaussian_use_time")
         settler.from_shape("gaussian_use_time", sizes["E"] == 2 * sizes["D"] + 2, used)
@@ -98,23 +97,19 @@ def _norms_or_seed(text: str) -> str:
     return text
 
 
-def _settle_heads(settler: Settler, name: str, stated: Mapping[str, Any]) -> None:
+def _settle_heads(settler: Settler, name: str) -> None:
     width = settler.settings["latent_dim"].value
-    given = settler.from_option(name, positive)
-    if given is not None:
-        if width % given:
-            raise UsageError(
-                f"--config {name}={given} does not divide the latent size {width}",
-                remedy=f"give {name} a divisor of {width}",
-            )
-        return
-    stored = stated.get(name)
-    if type(stored) is int and stored > 0 and width % stored == 0:
-        settler.from_hyper(name, None, stated=stored)
-        return
-    settler.put(name, None, "unknown")
-    found = "is not in the file" if stored is None else f"is {stored!r} in the file"
-    settler.note(f"{name} {found} and no tensor shows it: ONNX needs --config {name}=…")
+
+    def divisor(given: Any) -> int:
+        heads = positive(given)
+        if width % heads:
+            raise ValueError(f"it does not divide the latent size {width}")
+        return heads
+
+    if settler.assume(name, read=divisor) is None and settler.hyper_parameters.get(name) is None:
+        settler.note(
+            f"{name} is not in the file and no tensor shows it: ONNX needs --config {name}=…"
+        )
 
 
 def _refuse_contradictions(match: LayoutMatch, version: Version, reduced: Any) -> None:

@@ -86,6 +86,7 @@ def _encoder_arguments(match: LayoutMatch) -> dict[str, Any]:
         "levels": match.value("levels"),
         "heads": match.value("heads"),
         "points": match.value("m"),
+        **match.otherwise("norm_eps"),
     }
 
 
@@ -96,6 +97,7 @@ def _sequence_arguments(match: LayoutMatch) -> dict[str, Any]:
         "inner": match.value("ff_dim"),
         "layers": match.value("transformer_layers"),
         "gated": recognise(match.checkpoint.tensors).gated,
+        **match.otherwise("norm_eps", "post_norm_eps"),
     }
 
 

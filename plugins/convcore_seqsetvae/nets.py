@@ -35,6 +35,13 @@ TIME_EDGES = (
 _LEAST, _REST = 1e-6, 17 * 2.0**-24
 
 
+def set_norm_eps(network: nn.Module, eps: float) -> None:
+    """Let every layer normalisation add this to the variance."""
+    for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
+
+
 class Attention(nn.Module):
     """Multi-head attention in plain products, with the parameters of nn.MultiheadAttention.
 
@@ -108,10 +115,18 @@ class SetEncoder(nn.Module):
         levels: Number of induced attention blocks.
         heads: Attention heads; divides D.
         points: Inducing points per block, the origin's ``m``.
+        norm_eps: What layer normalisation adds to the variance.
     """
 
     def __init__(
-        self, inputs: int, reduced: int | None, width: int, levels: int, heads: int, points: int
+        self,
+        inputs: int,
+        reduced: int | None,
+        width: int,
+        levels: int,
+        heads: int,
+        points: int,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.dim_reducer = nn.Linear(inputs, reduced) if reduced is not None else nn.Identity()
@@ -128,6 +143,7 @@ class SetEncoder(nn.Module):
             nn.Identity(),  # the origin's dropout, which takes the index 3
             nn.Linear(width, 2 * width),
         )
+        set_norm_eps(self, norm_eps)
 
     def forward(
         self, variables: torch.Tensor, values: torch.Tensor
@@ -173,20 +189,32 @@ class Sequence(nn.Module):
         inner: Width of the feed-forward part, the origin's ``ff_dim``.
         layers: Number of layers.
         gated: Whether the checkpoint has ``pooling_gate`` (later versions; used by ``pool``).
+        norm_eps: What layer normalisation adds to the variance.
+        post_norm_eps: What the one after the transformer adds.
     """
 
     edges: torch.Tensor
 
     def __init__(
-        self, width: int, heads: int, inner: int, layers: int, *, gated: bool = False
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        layers: int,
+        *,
+        gated: bool = False,
+        norm_eps: float = 1e-5,
+        post_norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
+        self.norm_eps = norm_eps
         self.alibi_slope = nn.Parameter(torch.tensor(1.0))
         self.time_tau = nn.Parameter(torch.tensor(60.0))
         self.pooling_gate = nn.Parameter(torch.tensor(0.7)) if gated else None
         stack = nn.ModuleList(TransformerLayer(width, heads, inner) for _ in range(layers))
         self.transformer = nn.ModuleDict({"layers": stack})
-        self.post_transformer_norm = nn.LayerNorm(width, eps=1e-6)
+        set_norm_eps(self, norm_eps)
+        self.post_transformer_norm = nn.LayerNorm(width, eps=post_norm_eps)
         self.rel_time_bucket_embed = nn.Embedding(len(TIME_EDGES) + 1, width)
         self.register_buffer("edges", torch.tensor(TIME_EDGES), persistent=False)
 
@@ -208,7 +236,8 @@ class Sequence(nn.Module):
         before = torch.cat([minutes[:, :1], minutes[:, :-1]], dim=1)  # the first gap is 0
         gap = (minutes - before).clamp(min=0).unsqueeze(-1)
         bucket = (gap > self.edges).sum(-1)
-        return functional.layer_norm(z + position + self.rel_time_bucket_embed(bucket), (width,))
+        placed = z + position + self.rel_time_bucket_embed(bucket)
+        return functional.layer_norm(placed, (width,), eps=self.norm_eps)
 
     def mask(self, minutes: torch.Tensor) -> torch.Tensor:
         """Scores to add, (B, 1, S, S): -inf for later sets; exactly 0 where minutes are sorted."""
@@ -391,6 +420,7 @@ class Finetuned(nn.Module):
         super().__init__()
         self.sequence = sequence
         self.classifier = classifier
+        set_norm_eps(classifier, sequence.norm_eps)
 
     def forward(
         self, mu: torch.Tensor, logvar: torch.Tensor, minutes: torch.Tensor

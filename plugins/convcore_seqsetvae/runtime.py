@@ -12,7 +12,7 @@ from torch import nn
 from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
 from convcore_seqsetvae import nets
-from convcore_seqsetvae.transfer import ATTENTION, DOCUMENT, SIZES
+from convcore_seqsetvae.transfer import ATTENTION, DOCUMENT, EPS, SIZES
 
 _AGAIN = "convert the pretraining checkpoint again"
 
@@ -27,12 +27,17 @@ class FinetuneModel(nets.Sequence):
         encoder: The set encoder.
         classifier: The head to train.
         sizes: Arguments of ``nets.Sequence``: width, heads, inner, layers.
+        eps: Its keyword arguments ``norm_eps`` and ``post_norm_eps``.
     """
 
     def __init__(
-        self, encoder: nets.SetEncoder, classifier: nets.SeedHead, sizes: Sequence[int]
+        self,
+        encoder: nets.SetEncoder,
+        classifier: nets.SeedHead,
+        sizes: Sequence[int],
+        **eps: float,
     ) -> None:
-        super().__init__(*sizes)
+        super().__init__(*sizes, **eps)
         self.setvae = nn.ModuleDict({"setvae": encoder})
         self.cls_head = classifier
 
@@ -79,7 +84,8 @@ def load_finetune(folder: Path | str) -> FinetuneModel:
         path = home / Path(document["file"]).name
         frozen, trained = set(document["freeze"]), set(document["train"])
         classes = int(document["num_classes"])
-        configuration = {name: configuration[name] for name in (*SIZES, *ATTENTION)}
+        eps = {name: configuration[name] for name in EPS if name in configuration}
+        configuration = {name: configuration[name] for name in (*SIZES, *ATTENTION)} | eps
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"{home}: {DOCUMENT} and model_config.json do not describe a model: {error}",
@@ -113,9 +119,13 @@ def build(
             remedy=f"convert again with {' '.join(f'--config {name}=…' for name in missing)}",
         )
     inputs, reduced, width, levels, points, inner, layers = (configuration[name] for name in SIZES)
-    encoder = nets.SetEncoder(inputs, reduced, width, levels, configuration["heads"], points)
+    eps = {name: configuration[name] for name in EPS if name in configuration}
+    norm = {name: value for name, value in eps.items() if name == "norm_eps"}
+    heads = configuration["heads"]
+    encoder = nets.SetEncoder(inputs, reduced, width, levels, heads, points, **norm)
     sizes = (width, configuration["transformer_heads"], inner, layers)
-    model = FinetuneModel(encoder, nets.SeedHead(width, classes), sizes)
+    model = FinetuneModel(encoder, nets.SeedHead(width, classes), sizes, **eps)
+    nets.set_norm_eps(model.cls_head, model.norm_eps)
     own = set(model.state_dict())
     for key, tensor in state.items():
         if key not in own:

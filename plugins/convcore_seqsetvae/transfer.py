@@ -17,7 +17,7 @@ from convcore.archive import TensorSpec
 from convcore.errors import UsageError
 from convcore.model import LayoutMatch
 from convcore.schema import evaluate
-from convcore.settings import Settler, positive
+from convcore.settings import Settler, departures, positive
 from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 from convcore_seqsetvae.schema import head
 from convcore_seqsetvae.versions import recognise
@@ -34,6 +34,7 @@ HEAD = "cls_head."
 # What the model is built from, by the names of settings and of the origin's hyper-parameters.
 SIZES = ("input_dim", "reduced_dim", "latent_dim", "levels", "m", "ff_dim", "transformer_layers")
 ATTENTION = ("heads", "transformer_heads")
+EPS = ("norm_eps", "post_norm_eps")
 _RENAMED = ("set_encoder.", "setvae.setvae.")
 _TIME = ("rel_time_bucket_embed.weight", "alibi_slope", "time_tau")
 _OVERHEAD = 600  # a record's headers and the pickle of one tensor, rounded up
@@ -85,7 +86,12 @@ def accepts(match: LayoutMatch) -> str | None:
     if stage != "pretraining":
         return f"it starts from a pretraining checkpoint, and this one is of the stage {stage}"
     version = recognise(match.checkpoint.tensors)
-    return version.encoder_refusal or version.sequence_refusal
+    unsettled = [
+        f"{graph.name}: {graph.refusal}"
+        for graph in match.graphs()
+        if set(graph.missing) - set(ATTENTION)
+    ]
+    return version.encoder_refusal or version.sequence_refusal or "; ".join(unsettled) or None
 
 
 def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
@@ -170,6 +176,7 @@ def settled(match: LayoutMatch) -> dict[str, Any]:
     """
     known = {name: match.value(name) for name in ATTENTION}
     sizes = {name: match.value(name) for name in SIZES}
+    known |= departures(match)
     return sizes | {name: value for name, value in known.items() if value is not None}
 
 

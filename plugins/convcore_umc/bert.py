@@ -23,7 +23,7 @@ SIZES = {
     "type_vocab_size": "bert_segments",
 }
 # Those that transformers 4 and 5 both know by name.
-_ACTIVATIONS = frozenset(
+ACTIVATIONS = frozenset(
     {
         "gelu", "gelu_10", "gelu_fast", "gelu_new", "gelu_python", "gelu_pytorch_tanh", "linear",
         "mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "swish", "tanh",
@@ -132,7 +132,7 @@ def objections(config: Any, sizes: Mapping[str, int]) -> list[str]:
     if type(heads) is not int or heads < 1 or width % heads:
         wrong.append(f"num_attention_heads is {heads!r}, which does not divide {width}")
     activation = config.get("hidden_act", ACTIVATION)
-    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         wrong.append(f"hidden_act is {activation!r}, which is not known here")
     eps = config.get("layer_norm_eps", LAYER_NORM_EPS)
     if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 <= eps < 1:

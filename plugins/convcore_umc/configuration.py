@@ -12,15 +12,7 @@ from convcore_umc.datasets import DATASETS, Dataset
 from convcore_umc.runs import run_folder
 from convcore_umc.schema import bert_layers, encoder_layers
 
-OPTIONS = {
-    "nheads": "attention heads of the video and audio encoders",
-    "attn_mask": "true if those encoders are causal, else false",
-    "text_length": "tokens that every text is cut or padded to",
-    "video_length": "steps that every video is cut or padded to",
-    "audio_length": "steps that every audio is cut or padded to",
-    "bert_config": "path of the config.json in the BERT folder",
-    "bert_heads": "attention heads of BERT, where there is no config.json",
-}
+OPTIONS = {"bert_config": "path of the config.json in the BERT folder"}
 # All BERT-base models have 12 heads; nothing of this size with another number was ever published.
 _BASE = {"bert_hidden": 768, "bert_layers": 12, "bert_intermediate": 3072}
 _BASE_HEADS = 12
@@ -40,6 +32,10 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     dataset = DATASETS.get(name)
     if dataset is not None:
         settler.put("num_labels", dataset.num_labels, "dataset")
+        settler.note(
+            f"the folder's name alone says that the dataset is {name}; values with the origin "
+            "dataset are those that UMC publishes for it"
+        )
         _compare(name, dataset, sizes, settler)
     # Another width was another configuration: its head count is anybody's guess, and parity could
     # not see a wrong one, since both sides would compute it.
@@ -60,24 +56,19 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
 def _settle(
     settler: Settler,
     setting: str,
-    convert: Callable[[str], Any],
+    convert: Callable[[Any], Any],
     name: str,
     dataset: Dataset | None,
 ) -> None:
-    """Settle one setting from its option or the dataset, whose value must be legal here too."""
-    if settler.from_option(setting, convert) is not None:
-        return
-    if dataset is None:
-        settler.put(setting, None, "unknown")
-        return
-    value = getattr(dataset, setting)
+    """Settle one setting; the dataset's value must be legal for these tensors too."""
+    value = None if dataset is None else getattr(dataset, setting)
     try:
-        convert(str(value))
+        convert(value)
     except ValueError as error:
-        settler.note(f"{setting} {value}, which {name} is published with, cannot be: {error}")
-        settler.put(setting, None, "unknown")
-    else:
-        settler.put(setting, value, "dataset")
+        if value is not None:
+            settler.note(f"{setting} {value}, which {name} is published with, cannot be: {error}")
+        value = None
+    settler.assume(setting, value, None if value is None else "dataset", read=convert)
 
 
 def _compare(name: str, dataset: Dataset, sizes: Mapping[str, int], settler: Settler) -> None:
@@ -95,21 +86,20 @@ def _compare(name: str, dataset: Dataset, sizes: Mapping[str, int], settler: Set
 
 def _settle_bert(match: LayoutMatch, settler: Settler, sizes: Mapping[str, int]) -> None:
     config = _bert_config(match, settler, sizes)
-    heads = settler.from_option("bert_heads", _divisor(sizes["bert_hidden"]))
-    if heads is not None:
-        if config is not None and config.heads != heads:
-            settler.note(f"{config.label} says {config.heads} heads: bert_heads={heads} wins")
-    elif config is not None:
-        settler.put("bert_heads", config.heads, "file")
-    elif all(sizes[size] == base for size, base in _BASE.items()):
-        settler.put("bert_heads", _BASE_HEADS, "default")
+    base = all(sizes[size] == value for size, value in _BASE.items())
+    usual = config.heads if config else _BASE_HEADS if base else None
+    origin: Origin | None = "file" if config else "guess" if base else None
+    heads = settler.assume("bert_heads", usual, origin, read=_divisor(sizes["bert_hidden"]))
+    if config is not None and heads is not None and heads != config.heads:
+        settler.note(f"{config.label} says {config.heads} heads: bert_heads={heads} wins")
+    if settler.settings["bert_heads"].origin == "guess":
         settler.note("no config.json near, but every BERT of this size (BERT-base) has 12 heads")
+    if config is not None:
+        settler.assume("bert_activation", config.activation, "file")
+        settler.assume("bert_layer_norm_eps", config.layer_norm_eps, "file")
     else:
-        settler.put("bert_heads", None, "unknown")
-    origin: Origin = "default" if config is None else "file"
-    settler.put("bert_activation", config.activation if config else bert.ACTIVATION, origin)
-    eps = config.layer_norm_eps if config else bert.LAYER_NORM_EPS
-    settler.put("bert_layer_norm_eps", eps, origin)
+        settler.assume("bert_activation")
+        settler.assume("bert_layer_norm_eps")
 
 
 def _bert_config(
@@ -135,9 +125,9 @@ def _bert_config(
     return found[0]
 
 
-def _divisor(width: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        heads = positive(text)
+def _divisor(width: int) -> Callable[[Any], int]:
+    def convert(given: Any) -> int:
+        heads = positive(given)
         if width % heads:
             raise ValueError(f"a width of {width} cannot be shared by {heads} heads")
         return heads
@@ -145,9 +135,9 @@ def _divisor(width: int) -> Callable[[str], int]:
     return convert
 
 
-def _at_most(positions: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        length = positive(text)
+def _at_most(positions: int) -> Callable[[Any], int]:
+    def convert(given: Any) -> int:
+        length = positive(given)
         if length > positions:
             raise ValueError(f"BERT has {positions} positions here")
         return length

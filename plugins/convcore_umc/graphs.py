@@ -107,7 +107,8 @@ def _call(match: LayoutMatch, graph: str) -> tuple[str, dict[str, Any]]:
         return "AudioEncoder", _sequence(match, "audio")
     every = {"text": _text(match)}
     every |= {modality: _sequence(match, modality) for modality in ("video", "audio")}
-    return "Full", {**every, "width": match.value("base_dim")}
+    fused = match.otherwise("fusion_order", "fusion_activation", "head_activation")
+    return "Full", {**every, "width": match.value("base_dim"), **fused}
 
 
 def _text(match: LayoutMatch) -> dict[str, Any]:
@@ -135,6 +136,7 @@ def _sequence(match: LayoutMatch, modality: str) -> dict[str, Any]:
         "length": match.value(f"{modality}_length"),
         "causal": match.value("attn_mask"),
         "version": has_version(match.checkpoint.tensors, modality),
+        **match.otherwise("encoder_activation", "norm_eps"),
     }
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu}
+
 
 def sinusoid(length: int, width: int) -> torch.Tensor:
     """Return fairseq's position vectors (length, width) of the positions 1 to ``length``.
@@ -54,17 +56,18 @@ class Attention(nn.Module):
 class EncoderLayer(nn.Module):
     """One pre-norm layer: attention, then a feed-forward block four times as wide."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, activation: str, norm_eps: float) -> None:
         super().__init__()
         self.self_attn = Attention(width, heads)
+        self.active = _ACTIVATIONS[activation]
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
-        self.layer_norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.layer_norms = nn.ModuleList(nn.LayerNorm(width, norm_eps) for _ in range(2))
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """Map (B, T, D) to (B, T, D)."""
         x = x + self.self_attn(self.layer_norms[0](x), hidden)
-        wide = functional.relu(self.fc1(self.layer_norms[1](x)))
+        wide = self.active(self.fc1(self.layer_norms[1](x)))
         out: torch.Tensor = x + self.fc2(wide)
         return out
 
@@ -79,12 +82,23 @@ class SequenceEncoder(nn.Module):
     future: torch.Tensor | None
 
     def __init__(
-        self, width: int, heads: int, layers: int, length: int, *, causal: bool, version: bool
+        self,
+        width: int,
+        heads: int,
+        layers: int,
+        length: int,
+        *,
+        causal: bool,
+        version: bool,
+        encoder_activation: str = "relu",
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.scale = math.sqrt(width)
-        self.layers = nn.ModuleList(EncoderLayer(width, heads) for _ in range(layers))
-        self.layer_norm = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, heads, encoder_activation, norm_eps) for _ in range(layers)
+        )
+        self.layer_norm = nn.LayerNorm(width, norm_eps)
         if version:  # a number the origin writes and never reads; here so that strict loading works
             self.register_buffer("version", torch.tensor([2.0]))
         self.register_buffer("positions", sinusoid(length, width), persistent=False)
@@ -163,41 +177,53 @@ class TextEncoder(nn.Module):
 
 
 class Fusion(nn.Linear):
-    """Three features (B, D) to ``features`` (B, D); the order is text, audio, video."""
+    """Three features (B, D) to ``features`` (B, D), joined in an order of their names."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, order: str, activation: str) -> None:
         super().__init__(3 * width, width)
+        self.order = [("text", "audio", "video").index(name) for name in order.split("-")]
+        self.active = _ACTIVATIONS[activation]
 
     def forward(  # type: ignore[override]  # it takes the three that it joins
         self, text: torch.Tensor, audio: torch.Tensor, video: torch.Tensor
     ) -> torch.Tensor:
-        """Join, GELU (erf), project."""
-        return super().forward(functional.gelu(torch.cat([text, audio, video], dim=-1)))
+        """Join, activate, project; GELU is the erf form."""
+        features = (text, audio, video)
+        joined = torch.cat([features[place] for place in self.order], dim=-1)
+        return super().forward(self.active(joined))
 
 
 class MlpHead(nn.Linear):
     """``features`` (B, D) to ``mlp_output`` (B, D), on which the contrastive losses act."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__(width, width)
+        self.active = _ACTIVATIONS[activation]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """ReLU, then project."""
-        return super().forward(functional.relu(features))
+        """Activate, then project."""
+        return super().forward(self.active(features))
 
 
 class Full(nn.Module):
     """The whole model: ``text``, ``video``, ``audio`` to ``features`` and ``mlp_output``."""
 
     def __init__(
-        self, text: dict[str, Any], video: dict[str, Any], audio: dict[str, Any], width: int
+        self,
+        text: dict[str, Any],
+        video: dict[str, Any],
+        audio: dict[str, Any],
+        width: int,
+        fusion_order: str = "text-audio-video",
+        fusion_activation: str = "gelu",
+        head_activation: str = "relu",
     ) -> None:
         super().__init__()
         self.text_encoder = TextEncoder(**text)
         self.video_encoder = VideoEncoder(**video)
         self.audio_encoder = AudioEncoder(**audio)
-        self.fusion = Fusion(width)
-        self.mlp_head = MlpHead(width)
+        self.fusion = Fusion(width, fusion_order, fusion_activation)
+        self.mlp_head = MlpHead(width, head_activation)
 
     def forward(
         self, text: torch.Tensor, video: torch.Tensor, audio: torch.Tensor

@@ -128,9 +128,9 @@ def test_settings_name_their_origin_and_tensors_win(state: State, tmp_path: Path
     [
         (96, {}, (96, "hyper_parameters")),
         (None, {}, (128, "default")),
-        ("big", {}, (128, "default")),
-        (10**9, {}, (128, "default")),
-        (True, {}, (128, "default")),
+        ("big", {}, (None, "unknown")),
+        (10**9, {}, (None, "unknown")),
+        (True, {}, (None, "unknown")),
         (96, {"image_size": "32"}, (32, "option")),
         (96, {"image_size": "64x96"}, ([64, 96], "option")),
         (96, {"image_size": "40x40"}, (40, "option")),

@@ -240,6 +240,23 @@ def test_a_folder_that_lacks_a_part_says_which_and_what_can_be_done(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("prefix", "stray"),
+    [("epoch_4_", "final_decoder.pth"), ("epoch_4_", "notes_text_encoder.pth"),
+     ("mine_", "notes_decoder.pth")],
+)  # fmt: skip
+def test_one_stray_file_does_not_make_a_good_folder_unreadable(
+    prefix: str, stray: str, registry: Registry, tmp_path: Path
+) -> None:
+    save_separate(tmp_path, prefix)
+    shutil.copy(tmp_path / (prefix + stray.partition("_")[2]), tmp_path / stray)
+
+    match = recognised(tmp_path, registry)
+
+    assert match.checkpoint.metadata["prefix"] == prefix
+    assert any(f"also there and not used: {stray}" in line for line in match.evidence)
+
+
 def test_a_flat_file_stands_in_for_an_incomplete_set_of_its_prefix(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -279,7 +296,7 @@ def test_one_file_alone_is_converted_and_tells_what_it_cannot_know(
 
     match = recognised(file, registry)
     shown = {n: s.value for n, s in match.settings.items() if s.origin == "shape"}
-    unknown = {n for n, s in match.settings.items() if s.origin == "unknown"}
+    unknown = {n for n, s in match.settings.items() if s.origin == "unknown"} - {"score_scale"}
     assert shown == known
     assert unknown == {"num_topics", "color_dim", "text_dim", "embedding_dim", "hidden_dim"} - {
         *known
