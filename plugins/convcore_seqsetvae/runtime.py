@@ -35,7 +35,7 @@ class FinetuneModel(nets.Sequence):
         encoder: nets.SetEncoder,
         classifier: nets.SeedHead,
         sizes: Sequence[int],
-        **eps: float,
+        **eps: Any,
     ) -> None:
         super().__init__(*sizes, **eps)
         self.setvae = nn.ModuleDict({"setvae": encoder})
