@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ class Drawing:
         """The graph for one checkpoint, computed by the network of that name, or by nobody."""
 
         def network() -> torch.nn.Module:
-            return _made(self, named, {k: _sized(v, match) for k, v in self.arguments.items()})
+            arguments = {name: _sized(value, match) for name, value in self.arguments.items()}
+            # A class that changes what it is given must not change it for the next checkpoint.
+            return _made(self, named, copy.deepcopy(arguments))
 
         return Graph(
             self.name,

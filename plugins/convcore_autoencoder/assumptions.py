@@ -70,6 +70,8 @@ ASSUMED = (
         ("input_scaling", "scaling", "normalize"),
     ),
 )
+# Those that decide what the encoder computes, whatever the size of the image.
+SHAPING = ("activation", "norm", "norm_eps")
 # What the training's configuration holds beside them, on which no network depends.
 KNOWN = (
     "input_channels", "latent_dim", "output_size", "model_type", "optimizer*", "scheduler*",

@@ -10,6 +10,7 @@ from typing import Any
 from convcore.model import LayoutMatch
 from convcore.settings import departures
 from convcore.weights import local_names
+from convcore_autoencoder.assumptions import SHAPING
 
 MODEL_TYPE = "EnhancedResNet50Encoder"  # the name the origin's extracted files carry
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -34,7 +35,8 @@ def weights(match: LayoutMatch, component: str) -> Mapping[str, Any]:
             "input_channels": match.value("input_channels"),
             "latent_dim": match.value("latent_dim"),
             "model_type": MODEL_TYPE,
-            **departures(match),
+            # Nothing in a file of the origin's; without them a changed copy would read as its own.
+            **{name: value for name, value in departures(match).items() if name in SHAPING},
         },
         "extracted_from": match.checkpoint.path.name,
         "extraction_info": {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convcore.errors import LayoutError, UsageError
 from convcore.model import LayoutMatch
+from convcore_autoencoder.assumptions import SHAPING
 
 # What a folder is looked through for, in this order: a convcore output, then a training run.
 _FILES = (
@@ -41,7 +42,7 @@ def read_encoder(file: Path) -> LayoutMatch:
 
     registry = load_registry()
     match = match_layout(read_checkpoint(file, registry), registry, name="autoencoder")
-    unsettled = [name for name in ("activation", "norm", "norm_eps") if match.value(name) is None]
+    unsettled = [name for name in SHAPING if match.value(name) is None]
     if unsettled:
         raise LayoutError(
             f"{file.name} says of {', '.join(unsettled)} what the network does not compute",

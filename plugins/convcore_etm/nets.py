@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         return self.color(theta), self.words(theta), self.score(theta)
 
 
-def fuse(one: Gaussian, other: Gaussian, tiny: float) -> Gaussian:
+def fuse(one: Gaussian, other: Gaussian, tiny: float = Kind().fuse_eps) -> Gaussian:
     """Return the product of two Gaussians, each a mean and a log-variance (B, K)."""
     (mu_1, logvar_1), (mu_2, logvar_2) = one, other
     v_1, v_2 = logvar_1.exp(), logvar_2.exp()
@@ -142,7 +142,7 @@ def fuse(one: Gaussian, other: Gaussian, tiny: float) -> Gaussian:
     return mu, torch.log(v + tiny)
 
 
-def unknown(like: Gaussian, logvar: float) -> Gaussian:
+def unknown(like: Gaussian, logvar: float = Kind().missing_logvar) -> Gaussian:
     """Return what stands for a side that is not there: mean 0 and this log-variance."""
     return torch.zeros_like(like[0]), torch.full_like(like[1], logvar)
 

@@ -189,11 +189,11 @@ def test_other_sizes_are_read_from_the_tensors(
         ]
 
 
-@pytest.mark.parametrize("word", ["Zero", "vague", ""])
+@pytest.mark.parametrize("word", ["vague", ""])
 def test_another_convention_than_the_two_is_a_usage_error(word: str, tmp_path: Path) -> None:
     path = save_flat(tmp_path / "best_model.pth")
 
     ran = call("convert", path, "-o", tmp_path / "out", "--config", f"one_sided={word}")
 
     assert ran.code == 2
-    assert "gaussian or zero" in ran.err
+    assert "gaussian, zero" in ran.err
