@@ -302,7 +302,7 @@ def test_a_model_of_the_published_sizes_needs_no_option_at_all(
     settings = origins(path, registry)
 
     assert len(state) == 244
-    assert settings["bert_heads"] == (12, "default")
+    assert settings["bert_heads"] == (12, "guess")
     assert settings["text_length"] == (70, "dataset")
     assert not [name for name, (_, origin) in settings.items() if origin == "unknown"]
 
