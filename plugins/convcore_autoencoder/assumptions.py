@@ -76,5 +76,5 @@ SHAPING = ("activation", "norm", "norm_eps")
 KNOWN = (
     "input_channels", "latent_dim", "output_size", "model_type", "optimizer*", "scheduler*",
     "save_*", "lr*", "learning_rate", "batch_size", "num_epochs", "epochs", "weight_decay", "seed",
-    "num_workers", "device", "*_dir", "*_path", "height_range", "dropout*",
+    "num_workers", "device", "*_dir", "*_path", "height_range", "dropout*", "val_*", "resume*",
 )  # fmt: skip
