@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Any
 import attrs
 
 from convcore.archive import LazyTensor, as_plain, walk_tensors
-from convcore.errors import ConvcoreError, LayoutError, PluginError, warn
+from convcore.errors import ConvcoreError, LayoutError, PluginError
 from convcore.host import Registry
 from convcore.match import configure, find_layout
 from convcore.match.mismatch import prefixes
 from convcore.model import Checkpoint, Layout, LayoutMatch, Setting
 from convcore.output import manifest
+from convcore.output.identity import digest_of, size_of
 from convcore.plan import check_config
-from convcore.read import read_checkpoint
+from convcore.read import find_runs, read_checkpoint
 
 
 @attrs.frozen
@@ -111,9 +113,34 @@ def look(
         ConvcoreError: The file is no sound checkpoint. An unknown model is no error.
     """
     if path.is_dir() and layout is None and source is None:
-        runs = _runs(path, registry)
+        runs = find_runs(path, registry.claimed("sources"))
         if runs:
             return Inspection({"runs": [_run(run, path, registry) for run in runs]})
+    return _look_at_one(
+        path,
+        registry,
+        layout=layout,
+        source=source,
+        key=key,
+        config=config,
+        allow_opaque_calls=allow_opaque_calls,
+        tensors=tensors,
+        deep=deep,
+    )
+
+
+def _look_at_one(
+    path: Path,
+    registry: Registry,
+    *,
+    layout: str | None = None,
+    source: str | None = None,
+    key: str | None = None,
+    config: Mapping[str, str] | None = None,
+    allow_opaque_calls: bool = False,
+    tensors: bool = False,
+    deep: bool = False,
+) -> Inspection:
     checkpoint = read_checkpoint(
         path,
         registry,
@@ -145,16 +172,6 @@ def look(
         match = attrs.evolve(match, evidence=(*match.evidence, error.what, *error.seen))
     described = _describe(checkpoint, match, list(match.evidence), tensors)
     return Inspection(described, checkpoint, match)
-
-
-def _runs(folder: Path, registry: Registry) -> list[Path]:
-    found: dict[Path, None] = {}  # in the order its source gives them: seed 2 before seed 10
-    for source in registry.claimed("sources"):
-        try:
-            found |= dict.fromkeys(source.runs(folder) if source.runs else ())
-        except PluginError as error:
-            warn(f"the source {source.name} is left out: {error.what}")
-    return list(found)
 
 
 def _describe(
@@ -213,19 +230,20 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _run(run: Path, folder: Path, registry: Registry) -> dict[str, Any]:
-    from convcore.weights.files import sha256_of
-
-    row: dict[str, Any] = {"path": str(run.relative_to(folder))}
+    row: dict[str, Any] = {"path": os.path.relpath(run, folder)}
     try:
-        found = inspect(run, registry)
+        found = _look_at_one(run, registry)
+        read = found.checkpoint.path if found.checkpoint else run
+        size, digest = size_of(read), digest_of(read)
     except ConvcoreError as error:
         return {**row, "error": error.what}
-    file = run if run.is_file() else next(run.rglob("pytorch_model.bin"), run)
+    except OSError as error:
+        return {**row, "error": f"{error.filename or run}: {error.strerror}"}
     return {
         **row,
-        **found["metadata"],
-        "layout": found["layout"],
-        "bytes": file.stat().st_size,
-        "parameter_count": sum(part["parameter_count"] for part in found["components"]),
-        "sha256": sha256_of(file),
+        **found.document["metadata"],
+        "layout": found.document["layout"],
+        "bytes": size,
+        "parameter_count": sum(part["parameter_count"] for part in found.document["components"]),
+        "sha256": digest,
     }

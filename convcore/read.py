@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
@@ -13,6 +13,7 @@ from convcore.archive.shards import find_index
 from convcore.errors import PluginError, SourceError, UsageError, warn
 from convcore.host import Registry, conflict
 from convcore.model import Checkpoint, Input, Source
+from convcore.names import counted
 
 
 def read_checkpoint(
@@ -136,8 +137,26 @@ def _general_last(registry: Registry) -> list[Source]:
     return sorted(sources, key=lambda source: (source.name in refined, source.name))
 
 
+def find_runs(folder: Path, sources: Iterable[Source]) -> list[Path]:
+    """Return the checkpoints of the runs below a folder, files or folders, as sources know them."""
+    found: dict[Path, None] = {}  # in the order its source gives them: seed 2 before seed 10
+    for source in sources:
+        try:
+            found |= dict.fromkeys((source.runs and source.runs(folder)) or ())
+        except PluginError as error:
+            warn(f"the source {source.name} is left out: {error.what}")
+    return [run for run in found if run != folder]
+
+
 def _unclaimed(given: Input, asked: list[Source]) -> SourceError:
     names = ", ".join(source.name for source in asked)
+    runs = find_runs(given.path, asked) if given.archive is None else []
+    if runs:
+        return SourceError(
+            f"the folder {given.path} holds {counted(len(runs), 'run')}, not one checkpoint",
+            seen=[os.path.relpath(run, given.path) for run in runs[:20]],
+            remedy=f"give one of them, for example {runs[0]}",
+        )
     if given.archive is None:
         inside = sorted(entry.name for entry in given.path.iterdir())[:12]
         return SourceError(

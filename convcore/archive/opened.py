@@ -20,6 +20,7 @@ class Opened:
     def __init__(self) -> None:
         self._first: dict[Path, _Identity] = {}
         self._settled = False
+        self._other: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -36,6 +37,7 @@ class Opened:
         if path in self._first or not self._settled:
             identity = identity_of(facts)
             if self._first.setdefault(path, identity) != identity:
+                self._other = path  # whatever the reader makes of the error
                 raise _changed(path)
 
     def settle(self) -> None:
@@ -48,6 +50,8 @@ class Opened:
         Raises:
             SourceError: One changed, was replaced or removed.
         """
+        if self._other is not None:
+            raise _changed(self._other)
         for path, identity in self._first.items():
             try:
                 same = identity_of(path.stat()) == identity

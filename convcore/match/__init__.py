@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import attrs
 
@@ -13,6 +12,7 @@ from convcore.errors import LayoutError, UsageError
 from convcore.host import LAYOUT_FILE, Registry, conflict
 from convcore.match.candidates import REMAINDER, Candidate, candidates, consider
 from convcore.match.mismatch import SHOWN, incomplete, unexplained
+from convcore.match.sidecars import find_sidecars
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
 from convcore.names import assigner, counted, few
 from convcore.settings import Settler
@@ -165,7 +165,7 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
         },
         solution.sizes if solution else {},
         evidence=tuple(evidence),
-        sidecars={**find_sidecars(layout, checkpoint.path), **checkpoint.sidecars},
+        sidecars=find_sidecars(layout, checkpoint),
         extra=extra,
         dropped=dropped,
     )
@@ -201,16 +201,3 @@ def _refuse_idle(assumption: Assumption, config: Mapping[str, str], match: Layou
             ],
             remedy="leave it out",
         )
-
-
-def find_sidecars(layout: Layout, path: Path) -> dict[str, Path]:
-    """Find the layout's sidecars in the checkpoint's folder, or one folder up."""
-    # Absolute, because the parent of "." is "." again.
-    home = (path if path.is_dir() else path.parent).absolute()
-    found = {}
-    for name in layout.sidecars:
-        for folder in (home, home.parent):
-            if (folder / name).is_file():
-                found[name] = folder / name
-                break
-    return found

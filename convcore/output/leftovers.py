@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from convcore.output.place import home_of
@@ -35,20 +34,25 @@ def private_folder(output: Path) -> Path:
     return _private(output, f"-{os.getpid()}-{_host()}{os.urandom(4).hex()}")
 
 
+def are_there(output: Path) -> bool:
+    """Whether killed runs of this host left anything beside an output."""
+    return bool(_left(output, old=True) or _left(output, old=False))
+
+
 def clear(output: Path) -> None:
     """Finish or undo what killed runs of this host left; the output's lock is held.
 
     A run may have been killed between the two renames that replace an old output where the kernel
     cannot exchange folders: then its new folder stands yet, and the old one is put back.
     """
-    for old in list(_left(output, old=True)):
+    for old in _left(output, old=True):
         new = old.with_name(old.name.removesuffix(OLD))
         if not new.exists():  # both renames were made
             shutil.rmtree(old, ignore_errors=True)
             continue
         with contextlib.suppress(OSError):  # something else has the name: both stay, unharmed
             old.rename(output)
-    for new in list(_left(output, old=False)):
+    for new in _left(output, old=False):
         if new.with_name(new.name + OLD).exists():
             continue
         if home_of(output) == output:
@@ -89,18 +93,21 @@ def _private(output: Path, ending: str) -> Path:
     return home / f".{name}convcore{ending}"
 
 
-def _left(output: Path, *, old: bool) -> Iterator[Path]:
+def _left(output: Path, *, old: bool) -> list[Path]:
     home = home_of(output)
-    for path in home.iterdir():
-        found = _NAME.fullmatch(path.name)
-        if (
-            found
-            and found["of"] == (None if home == output else output.name)
-            and found["host"] == _host()
-            and bool(found["old"]) == old
-            and not _alive(int(found["pid"]))
-        ):
-            yield path
+    try:
+        names = [(path, _NAME.fullmatch(path.name)) for path in home.iterdir()]
+    except OSError:  # one may write into a folder that one may not list
+        return []
+    return [
+        path
+        for path, found in names
+        if found
+        and found["of"] == (None if home == output else output.name)
+        and found["host"] == _host()
+        and bool(found["old"]) == old
+        and not _alive(int(found["pid"]))
+    ]
 
 
 def _host() -> str:

@@ -20,7 +20,7 @@ from convcore.errors import TargetError, UsageError
 from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
 from convcore.names import few
 from convcore.output.digests import flush
-from convcore.output.leftovers import OLD, clear, move_in, private_folder
+from convcore.output.leftovers import OLD, are_there, clear, move_in, private_folder
 from convcore.output.lock import locked
 from convcore.output.place import contents, disk_fault, exists, home_of, resolve, umask
 from convcore.output.strangers import bring_over, own_names, strangers_in, take
@@ -138,6 +138,13 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
             finally:
                 with uninterrupted():
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def recover(output: Path) -> None:
+    """Finish or undo what runs that were killed left of an output, before anybody looks at it."""
+    if are_there(output):
+        with locked(output):
+            clear(output)
 
 
 def _exchange(new: Path, old: Path) -> None:

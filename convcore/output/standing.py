@@ -15,7 +15,7 @@ from convcore.output.beside import refuse_other_model, refuse_other_settings
 from convcore.output.identity import name_of, size_of
 from convcore.output.place import contents, exists, home_of, refuse_inputs, resolve
 from convcore.output.report import Plan, WrittenFile
-from convcore.output.staging import Staging
+from convcore.output.staging import Staging, recover
 from convcore.output.strangers import own_names, strangers_in, take
 from convcore.plan import EXAMPLE
 from convcore.request import Request
@@ -52,6 +52,8 @@ def destination(request: Request) -> Path:
     """
     output = resolve(request.output)
     refuse_inputs(output, [request.checkpoint])
+    if not request.dry_run:
+        recover(output)
     there = contents(output)
     if there and (home_of(output) == output or not (request.add or request.overwrite)):
         raise exists(output, ours=own_names(output) is not None)

@@ -10,6 +10,7 @@ import attrs
 
 from convcore.archive import LazyTensor
 from convcore.archive.bounded_json import read_json
+from convcore.archive.links import within
 from convcore.errors import SourceError
 from convcore.model import Input
 from convcore.names import counted
@@ -52,7 +53,7 @@ def find_sidecars(
     """
     found = Sidecars()
     architecture = home / ARCHITECTURE
-    if architecture.is_file():
+    if _is_there(architecture, home):
         stated = read_json(architecture)
         if not isinstance(stated, dict):
             raise SourceError(
@@ -87,7 +88,7 @@ def _find_theta(given: Input, home: Path, prefix: str, topics: int | None, found
     last = prefix.startswith(("final_", "epoch_"))
     for name in ("final_theta.pt",) if last else best:
         path = home / name
-        if not path.is_file():
+        if not _is_there(path, home):
             continue
         theta = given.open(path).tree
         if (
@@ -109,7 +110,7 @@ def _find_words(
     """Take a file up and return its words with their columns; None where it has or is none."""
     for folder in _places(home):
         path = folder / name
-        if not path.is_file():
+        if not _is_there(path, home):
             continue
         try:
             known, odd = _vocabulary(path)
@@ -129,6 +130,14 @@ def _find_words(
         found.evidence.extend(odd)
         return known
     return None
+
+
+def _is_there(path: Path, home: Path) -> bool:
+    """Whether a file is there; a link that leads out of the model's folder is an error."""
+    if not path.is_file():
+        return False
+    within(path, home if path.is_relative_to(home) else path.parent.parent)
+    return True
 
 
 def _places(home: Path) -> tuple[Path, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ FILE = "pytorch_model.bin"
 _DEPTH = 3
 # A folder with more than this below it is somebody's whole disk.
 _MOST = 2000
+_LISTED = 100_000
 _MARK = "method_model."
 _SEED = re.compile(r"-?[0-9]{1,20}")
 
@@ -78,20 +81,35 @@ def find_runs(folder: Path) -> list[Path]:
     if checkpoint_file(folder) is not None:
         return []
     found: list[Path] = []
-    level = [folder]
+    level, seen = [folder], set[tuple[int, int]]()
     for _ in range(_DEPTH):
-        runs = {each: checkpoint_file(each) for outer in level for each in _folders(outer)}
+        inner = list(islice(_folders(level, seen), _LISTED))
+        runs = {each: checkpoint_file(each) for each in inner}
         # Without `models` in between it would be any folder of transformers' own.
         found += [file for run, file in runs.items() if file is not None and file.parent != run]
         level = [each for each, file in runs.items() if file is None][:_MOST]
     return sorted(found, key=_natural)
 
 
-def _folders(folder: Path) -> Iterator[Path]:
-    try:
-        yield from (e for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # a folder that may not be listed holds no run of this user's
-        return
+def _folders(level: list[Path], seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yield the folders in folders; one that was seen is not entered again by another name."""
+    for outer in level:
+        try:
+            facts = outer.stat()
+            seen.add((facts.st_dev, facts.st_ino))
+            entries = list(islice(outer.iterdir(), _LISTED))
+        except OSError:  # a folder that may not be listed holds no run of this user's
+            continue
+        # What a link leads to has a name of its own, which comes first.
+        for entry in sorted(entries, key=lambda path: (path.is_symlink(), path)):
+            try:
+                facts = entry.stat()
+            except OSError:
+                continue
+            place = facts.st_dev, facts.st_ino
+            if stat.S_ISDIR(facts.st_mode) and place not in seen and not entry.name.startswith("."):
+                seen.add(place)
+                yield entry
 
 
 def _natural(path: Path) -> list[tuple[str, int]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,6 +211,25 @@ def test_an_example_of_the_user_s_own_stays_unless_one_is_asked_for(
         convert(asked(run / "last.ckpt", out, overwrite=True, example=True), registry)
 
     assert (out / "inference_example.py").read_text() == "mine"
+
+
+def test_an_old_output_is_put_back_before_anything_is_added_to_it(
+    run: Path, tmp_path: Path, registry: Registry
+) -> None:
+    """A run was killed between the two renames of a system that cannot exchange folders."""
+    host = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+    convert(asked(run / "last.ckpt", tmp_path / "out"), registry)
+    left = tmp_path / f".out.convcore-999999999-{host}0123abcd"
+    left.mkdir()
+    (tmp_path / "out").rename(f"{left}.old")
+
+    convert(
+        asked(run / "last.ckpt", tmp_path / "out", targets=("safetensors",), add=True), registry
+    )
+
+    assert (tmp_path / "out/model.pth").is_file()
+    assert (tmp_path / "out/model.safetensors").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
 
 
 def snapshot(folder: Path) -> Path:

@@ -11,6 +11,8 @@ import torch
 from convcore.errors import SourceError
 from convcore.host import Registry, load_registry
 from convcore.inspection import inspect
+from convcore.pipeline import convert
+from convcore.request import Request
 from convcore_umc.runs import find_runs, parse_run_name
 from tests.plugins.umc_golden import (
     FILE,
@@ -128,3 +130,34 @@ def test_a_folder_with_a_single_run_in_it_gives_one_row(registry: Registry) -> N
     rows = inspect(RUN.parent, registry)["runs"]
 
     assert [row["run"] for row in rows] == [NAME]
+
+
+def test_folders_that_were_seen_are_not_entered_by_further_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "umc_umc_MELD-DA_bert-base-uncased_2"
+    models = tmp_path / "runs/z" / name / "models"
+    models.mkdir(parents=True)
+    shutil.copy(FILE, models)
+    for number in range(40):
+        (tmp_path / f"runs/l{number}").symlink_to(".")
+    (tmp_path / "runs/again").symlink_to("z")
+    listed = []
+    true_iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda at: (listed.append(at), true_iterdir(at))[1])
+
+    runs = find_runs(tmp_path / "runs")
+
+    assert runs == [models / "pytorch_model.bin"]
+    assert len(listed) <= 3
+
+
+def test_a_folder_of_runs_that_is_to_be_converted_names_them(
+    registry: Registry, tmp_path: Path
+) -> None:
+    request = Request(RUN.parent, tmp_path / "out")
+
+    with pytest.raises(SourceError, match="holds 1 run, not one checkpoint") as caught:
+        convert(request, registry)
+
+    assert caught.value.seen == (str(FILE.relative_to(RUN.parent)),)

@@ -1,0 +1,43 @@
+"""Files beside a checkpoint that belong to it: where they are looked for, and which are taken."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from convcore.archive.links import within
+from convcore.archive.opened import note
+from convcore.model import Checkpoint, Layout
+
+
+def find_sidecars(layout: Layout, checkpoint: Checkpoint) -> dict[str, Path]:
+    """Find the layout's sidecars in the checkpoint's folder, or one folder up.
+
+    Returns:
+        Output name to path, together with the files that the source found.
+
+    Raises:
+        SourceError: One is a link that leads out of the folder it was looked for in.
+    """
+    path = checkpoint.path
+    # Absolute, because the parent of "." is "." again.
+    home = (path if path.is_dir() else path.parent).absolute()
+    found = {}
+    for name in layout.sidecars:
+        for folder in (home, home.parent):
+            if (folder / name).is_file():
+                found[name] = folder / name
+                break
+    found.update(checkpoint.sidecars)
+    for sidecar in found.values():
+        within(sidecar, _searched(sidecar, home))
+        # From here on it may not change, whoever reads it first.
+        note(sidecar)
+    return found
+
+
+def _searched(sidecar: Path, home: Path) -> Path:
+    """The folder that a sidecar was looked for in: its own where a source looked elsewhere."""
+    named = Path(os.path.abspath(sidecar))  # noqa: PTH100 # resolve() would follow the link
+    near = (folder for folder in (home, home.parent) if named.is_relative_to(folder))
+    return next(near, sidecar.parent)
