@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.errors import UsageError
@@ -37,8 +33,7 @@ def network_maker(named: str, graph: str) -> Maker:
 
     module, _, path = named.partition(":")
     try:
-        with _without_the_current_folder():
-            found: Any = import_module(module)
+        found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except Exception as error:
@@ -71,19 +66,3 @@ def _annotated(function: Any) -> Any:
         return typing.get_type_hints(alone, getattr(function, "__globals__", {}))["return"]
     except Exception:  # whatever an annotation raises, it names no class
         return None
-
-
-@contextmanager
-def _without_the_current_folder() -> Iterator[None]:
-    """Leave out what ``python -m`` puts first: whatever lies where the user happens to stand."""
-    first = sys.path[:1]
-    main = sys.modules.get("__main__")
-    ours = getattr(getattr(main, "__spec__", None), "name", "") == "convcore.__main__"
-    if not (ours and first and Path(first[0] or os.curdir).resolve() == Path.cwd()):
-        yield
-        return
-    before, sys.path = sys.path, sys.path[1:]
-    try:
-        yield
-    finally:
-        sys.path = before

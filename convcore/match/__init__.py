@@ -12,7 +12,7 @@ from convcore.errors import LayoutError, UsageError
 from convcore.host import LAYOUT_FILE, Registry, conflict
 from convcore.match.candidates import REMAINDER, Candidate, candidates, consider
 from convcore.match.mismatch import SHOWN, incomplete, unexplained
-from convcore.match.sidecars import find_sidecars
+from convcore.match.sidecars import find_sidecars, told_from_above
 from convcore.model import Checkpoint, Component, Layout, LayoutMatch
 from convcore.names import assigner, counted, few
 from convcore.settings import Settler
@@ -145,6 +145,8 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
             reason = refuse(key)
             if reason is not None:
                 dropped[key] = reason
+    sidecars = find_sidecars(layout, checkpoint)
+    evidence += told_from_above(sidecars, checkpoint)
     solution = candidate.solution
     claimed = set(candidate.states.get(REMAINDER, ()))
     extra = tuple(k for k in solution.extra if k not in claimed) if solution else ()
@@ -165,7 +167,7 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
         },
         solution.sizes if solution else {},
         evidence=tuple(evidence),
-        sidecars=find_sidecars(layout, checkpoint),
+        sidecars=sidecars,
         extra=extra,
         dropped=dropped,
     )

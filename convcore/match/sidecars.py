@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from convcore.archive.links import within
@@ -19,9 +20,7 @@ def find_sidecars(layout: Layout, checkpoint: Checkpoint) -> dict[str, Path]:
     Raises:
         SourceError: One is a link that leads out of the folder it was looked for in.
     """
-    path = checkpoint.path
-    # Absolute, because the parent of "." is "." again.
-    home = (path if path.is_dir() else path.parent).absolute()
+    home = _home(checkpoint)
     found = {}
     for name in layout.sidecars:
         for folder in (home, home.parent):
@@ -34,6 +33,23 @@ def find_sidecars(layout: Layout, checkpoint: Checkpoint) -> dict[str, Path]:
         # From here on it may not change, whoever reads it first.
         note(sidecar)
     return found
+
+
+def told_from_above(sidecars: Mapping[str, Path], checkpoint: Checkpoint) -> list[str]:
+    """Say which sidecars lie one folder up, where they might be another training's."""
+    above = _home(checkpoint).parent
+    return [
+        f"{name} was found one folder up, in {above.name or above}: it is taken for that of this "
+        "checkpoint; one beside it wins, and moved away none is used"
+        for name, path in sidecars.items()
+        if path.absolute().parent == above
+    ]
+
+
+def _home(checkpoint: Checkpoint) -> Path:
+    path = checkpoint.path
+    # Absolute, because the parent of "." is "." again.
+    return (path if path.is_dir() else path.parent).absolute()
 
 
 def _searched(sidecar: Path, home: Path) -> Path:

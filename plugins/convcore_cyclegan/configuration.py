@@ -156,11 +156,6 @@ def _settle_normalisation(match: LayoutMatch, settler: Settler) -> None:
     settler.put(
         "normalization", "unified" if unified else "per domain", "file" if beside else "guess"
     )
-    if not beside:
-        settler.note(
-            f"{FILE} was found one folder up, in {path.absolute().parent.name or '/'}: it is taken "
-            "for that of this training; one beside the checkpoint wins, and moved away none is used"
-        )
 
 
 def _keep(settler: Settler, name: str, value: Any) -> None:

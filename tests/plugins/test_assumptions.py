@@ -16,7 +16,7 @@ from convcore.host import load_registry
 from convcore.match import match_layout
 from convcore.model import LayoutMatch
 from convcore.read import read_checkpoint
-from tests.conftest import ROOT
+from tests.conftest import ROOT, call
 from tests.plugins import cyclegan_checkpoints as cyclegan
 
 Save = Callable[..., Path]
@@ -129,6 +129,13 @@ class TestCycleGAN:
 
         assert match.settings["normalization"].origin == "guess"
         assert any("was found one folder up" in line for line in match.evidence)
+
+    def test_inspect_shows_where_a_value_comes_from(self, save: Save) -> None:
+        shown = call("inspect", save(activation="relu"), "--json").json
+
+        assert shown["settings"]["activation"] == {"value": "relu", "origin": "hyper_parameters"}
+        assert shown["settings"]["norm_eps"] == {"value": 1e-05, "origin": "default"}
+        assert any("activation is that, and not the usual" in line for line in shown["evidence"])
 
 
 class TestETM:
