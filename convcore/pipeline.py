@@ -17,11 +17,12 @@ from convcore.model import LayoutMatch
 from convcore.output import ledger, manifest
 from convcore.output.digests import Digests
 from convcore.output.documents import write, write_documents
-from convcore.output.identity import digest_of, fingerprint, size_of
+from convcore.output.identity import digest_of, fingerprint, lasting, size_of
 from convcore.output.place import refuse_inputs
 from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
 from convcore.output.standing import Kept, destination, keep
+from convcore.output.strangers import strangers_in
 from convcore.output.strangers import strangers_in
 from convcore.plan import (
     EXAMPLE,
@@ -131,7 +132,7 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
         # Those of what stands were found to be the same, at the price of reading where no container
         # has checksums: they are not taken again.
         fingerprints = kept.fingerprints | {
-            part: fingerprint(match.states[part])
+            part: fingerprint(lasting(match, part))
             for part in choice.components
             if part not in kept.fingerprints
         }
@@ -153,6 +154,9 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
         fingerprints=fingerprints,
     )
     content["versions"] = {**kept.versions, **content["versions"]}
+    strangers = strangers_in(staging.output) if staging.overwrite else frozenset()
+    if strangers:
+        content["strangers"] = sorted(strangers)
     write(staging.folder / manifest.NAME, manifest.dumps(content))
     return Report(staging.output, plan, files, tuple(checks), content)
 

@@ -44,13 +44,11 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
     for part in choice.components:
         bounded(match.states.get(part, {}))
     steps = tuple(Step(target, tuple(target.plan(match, choice))) for target in targets)
-    documents: dict[str, object] = {CONFIG: _values(match)}
-    if match.layout.documents is not None:
-        documents |= match.layout.documents(match)
+    beside = documents(match)
     paths = [
         *ENGINE_FILES,
-        *(name for name in documents if name != CONFIG),
-        *(name for name in match.sidecars if name not in documents),
+        *(name for name in beside if name != CONFIG),
+        *(name for name in match.sidecars if name not in beside),
         *(
             path
             for step in steps
@@ -59,7 +57,7 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
         ),
     ]
     _stay_inside(paths)
-    for name, content in documents.items():
+    for name, content in beside.items():
         _is_json(name, content)
     for first, second in collisions(paths):
         raise UsageError(
@@ -67,7 +65,15 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
             seen=[f"targets: {', '.join(step.target.name for step in steps)}"],
             remedy="write them into two folders, or choose components with --component",
         )
-    return Plan(match, choice, steps, documents)
+    return Plan(match, choice, steps, beside)
+
+
+def documents(match: LayoutMatch) -> dict[str, object]:
+    """Return the JSON files that lie beside the targets' files: name to content."""
+    found: dict[str, object] = {CONFIG: _values(match)}
+    if match.layout.documents is not None:
+        found |= match.layout.documents(match)
+    return found
 
 
 def _stay_inside(paths: Sequence[str]) -> None:

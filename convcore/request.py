@@ -92,7 +92,16 @@ class Request(Noun):
             )
         if self.example and importlib.util.find_spec("jinja2") is None:
             raise not_installed(["jinja2"], "--create-inference-script")
-        for option, value in (("--atol", self.atol), ("--rtol", self.rtol)):
-            number = isinstance(value, int | float)
-            if value is not None and not (number and 0 <= value < math.inf):
-                raise UsageError(f"{option} {value} is no tolerance", remedy="give 0 or more")
+        refuse_no_tolerance(self.atol, self.rtol)
+
+
+def refuse_no_tolerance(atol: float | None, rtol: float | None) -> None:
+    """Refuse what no difference can be held against.
+
+    Raises:
+        UsageError: One is negative, infinite or no number.
+    """
+    for option, value in (("--atol", atol), ("--rtol", rtol)):
+        number = isinstance(value, int | float)
+        if value is not None and not (number and 0 <= value < math.inf):
+            raise UsageError(f"{option} {value} is no tolerance", remedy="give 0 or more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -10,30 +11,74 @@ import click
 from convcore.cli import options
 from convcore.cli.commands import Session
 from convcore.errors import VerificationError
+from convcore.names import few
+from convcore.target import Check
 
 
 @click.command("verify")
 @click.argument("folder", metavar="DIR", type=options.PATH)
+@click.option("--atol", type=float, help="Absolute parity tolerance; the manifest's is not taken.")
+@click.option("--rtol", type=float, help="Relative parity tolerance.")
+@click.option(
+    "--layout-file", type=options.PATH, metavar="FILE.toml", help="A layout described in TOML."
+)
 @options.as_json
 @click.pass_obj
-def command(session: Session, folder: Path, as_json: bool) -> None:
-    """Re-hash every file in DIR and re-run parity from what lies on disk."""
+def command(
+    session: Session,
+    folder: Path,
+    atol: float | None,
+    rtol: float | None,
+    layout_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Hold DIR against its manifest and re-run parity from what lies on disk."""
     from convcore.cli import show
     from convcore.host import load_registry
+    from convcore.proof.failure import told
     from convcore.proof.verification import verify
+    from convcore.request import refuse_no_tolerance
 
-    checks = verify(folder, load_registry(session.disabled))
+    refuse_no_tolerance(atol, rtol)
+    registry = load_registry(session.disabled, options.layouts_of(layout_file))
+    checks = verify(folder, registry, atol=atol, rtol=rtol)
     failed = [check for check in checks if not check.passed]
     if failed:
+        files = list(dict.fromkeys(check.file for check in failed))
         raise VerificationError(
-            f"{len(failed)} of {len(checks)} checks failed in {folder}: {failed[0].file}",
-            seen=[f"{check.file}: {check.check}: {dict(check.figures)}" for check in failed],
-            remedy="convert the checkpoint again; what lies there is not what was written",
+            f"{len(failed)} of {len(checks)} checks failed in {folder}: {few(files, 12)}",
+            seen=[f"{check.file}: {check.check}: {told(check.figures)}" for check in failed],
+            remedy=_remedy(failed),
         )
     if as_json:
         show.json_document({"passed": True, "checks": [attrs.asdict(check) for check in checks]})
         return
     skipped = [check for check in checks if "reason" in check.figures]
-    rows = [(c.file, c.check, c.figures.get("max_abs", "")) for c in checks if c not in skipped]
-    show.table(f"{len(rows)} checks passed in {folder}", ("file", "check", "max abs"), rows)
-    show.lines("Parity not re-run", [f"{c.file}: {c.figures['reason']}" for c in skipped])
+    made = [check for check in checks if check not in skipped]
+    show.table(
+        f"{len(made)} checks passed in {folder}",
+        ("file", "checked", "max abs", "allowed"),
+        [_row(file, made) for file in dict.fromkeys(check.file for check in made)],
+    )
+    parity = [check for check in skipped if check.check.startswith("parity")]
+    others = [check for check in skipped if check not in parity]
+    show.lines("Parity not re-run", [f"{c.file}: {c.figures['reason']}" for c in parity])
+    show.lines("Not checked", [f"{c.file}: {c.check}: {c.figures['reason']}" for c in others])
+    show.lines("As recorded", ["nothing here can confirm the source, its evidence, the versions"])
+
+
+def _row(file: str, checks: Sequence[Check]) -> tuple[str, str, object, object]:
+    mine = [check for check in checks if check.file == file]
+    figures = next((check.figures for check in mine if "max_abs" in check.figures), {})
+    checked = ", ".join(check.check for check in mine)
+    return file, checked, figures.get("max_abs", ""), figures.get("tolerance", "")
+
+
+def _remedy(failed: Sequence[Check]) -> str:
+    if all(check.check == "parity" for check in failed):
+        recorded = next((c.figures["recorded"] for c in failed if "recorded" in c.figures), None)
+        given = f" ({recorded} is what its manifest says was given)" if recorded else ""
+        return f"compare the figures; where they are noise, give --atol{given}"
+    if all(check.check == "files listed" for check in failed):
+        return "move what is not convcore's own out of the folder, or convert the checkpoint again"
+    return "convert the checkpoint again; what lies there is not what was written"

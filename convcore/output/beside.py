@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convcore.errors import UsageError
+from convcore.archive import LazyTensor, open_archive, walk_tensors
+from convcore.archive.in_step import in_step
+from convcore.errors import SourceError, UsageError, warn
 from convcore.model import LayoutMatch
+from convcore.names import few
 from convcore.output import manifest
-from convcore.output.identity import fingerprint
+from convcore.output.identity import fingerprint, lasting
 from convcore.output.report import WrittenFile
-from convcore.weights.files import sha256_of
+from convcore.proof.initializers import differing
+from convcore.weights.files import PIECE, sha256_of
 
 _REMEDY = "give another folder with -o, or --overwrite instead of --add"
 
@@ -37,7 +42,7 @@ def refuse_other_model(before: Mapping[str, Any], match: LayoutMatch, output: Pa
         part["name"]
         for part in before["components"]
         if part.get("fingerprint")
-        and part["fingerprint"] != fingerprint(match.states.get(part["name"], {}))
+        and part["fingerprint"] != fingerprint(lasting(match, part["name"]))
     ]
     if differing:
         raise UsageError(
@@ -81,3 +86,61 @@ def refuse_other_settings(
             seen=seen,
             remedy=f"give the same --config; or {_REMEDY}",
         )
+
+
+def refuse_other_bytes(
+    before: Mapping[str, Any], match: LayoutMatch, output: Path, files: Set[str]
+) -> None:
+    """Compare the weights that stand, byte for byte, with those that are read now.
+
+    A fingerprint is made of CRC-32s, which anybody can make come out as he likes.
+
+    Raises:
+        UsageError: A tensor is another; each file is named with one.
+    """
+    names = {original: name for name, original in match.checkpoint.renamed.items()}
+    tensors = match.checkpoint.tensors
+    archives: dict[str, Mapping[str, LazyTensor]] = {}
+    others: dict[str, str] = {}
+    for row in before["ledger"]:
+        file, key, name = row["file"], row["key"], row["tensor"]
+        if file not in files or file in others or row["state"] not in ("written", "alias"):
+            continue
+        if file not in archives:
+            archives[file] = _weights_in(output / file)
+        source = tensors.get(names.get(name, name))
+        there = archives[file].get(key)
+        if source is None or (archives[file] and (there is None or not _equal(there, source))):
+            others[file] = name
+    others |= _graphs_that_differ(before, match, output, files)
+    if others:
+        raise UsageError(
+            f"{output} was made from other weights than {match.checkpoint.path} has now",
+            seen=[f"{file}: {name} differs" for file, name in others.items()],
+            remedy=_REMEDY,
+        )
+
+
+def _graphs_that_differ(
+    before: Mapping[str, Any], match: LayoutMatch, output: Path, files: Set[str]
+) -> dict[str, str]:
+    graphs = sorted(file for file in files if file.endswith(".onnx"))
+    if graphs and find_spec("onnx") is None:
+        warn(f"onnx is not installed: the weights in {few(graphs)} are not compared again")
+        return {}
+    tensors = {match.checkpoint.original(n): t for n, t in match.checkpoint.tensors.items()}
+    found = {file: next(differing(output / file, before, tensors), None) for file in graphs}
+    return {file: name for file, name in found.items() if name is not None}
+
+
+def _weights_in(path: Path) -> Mapping[str, LazyTensor]:
+    """Return what a weight file holds; nothing for a graph, or a format of a stranger's own."""
+    try:
+        return {} if path.suffix == ".onnx" else dict(walk_tensors(open_archive(path).tree))
+    except SourceError:
+        return {}
+
+
+def _equal(one: LazyTensor, two: LazyTensor) -> bool:
+    pieces = in_step(one.chunks(PIECE), two.chunks(PIECE))
+    return one.spec == two.spec and all(here == there for here, there in pieces)

@@ -21,8 +21,8 @@ def first_fault(document: Any, schema: Mapping[str, Any]) -> str | None:
 
     Of JSON Schema (draft 2020-12) it knows ``$ref`` to ``$defs``, ``type``, ``enum``, ``const``,
     ``minimum``, ``minLength``, ``pattern``, ``oneOf``, ``required``, ``properties``,
-    ``additionalProperties`` and ``items``. Conditions (``if``) are left to the tests, which hold
-    what convcore writes against the whole schema with a complete validator.
+    ``additionalProperties``, ``items``, ``allOf`` and ``if`` with ``then`` and ``else``. The tests
+    hold what convcore writes against the whole schema with a complete validator.
     """
     return next(_faults(document, schema, schema.get("$defs", {}), "$"), None)
 
@@ -63,6 +63,9 @@ def _faults(
 def _faults_of_object(
     value: Mapping[str, Any], schema: Mapping[str, Any], defs: Mapping[str, Any], place: str
 ) -> Iterator[str]:
+    for part in schema.get("allOf", ()):
+        fits = next(_faults(value, part.get("if", True), defs, place), None) is None
+        yield from _faults(value, part.get("then" if fits else "else", True), defs, place)
     missing = [name for name in schema.get("required", ()) if name not in value]
     if missing:
         yield f"{place} has no {missing[0]}"

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convcore.archive import LazyTensor
+from convcore.model import LayoutMatch
 from convcore.weights.files import crc_of, sha256_of
 
 
 def fingerprint(state: Mapping[str, LazyTensor]) -> str:
-    """SHA-256 over the names, types, shapes and CRC-32s of a component's tensors.
+    """SHA-256 over the names, types, shapes and CRC-32s of a component's tensors, see ``lasting``.
 
     It tells one training's weights from another's, and costs no reading where the container has
     checksums.
@@ -37,6 +38,12 @@ def name_of(path: Path) -> str:
             return path.name
         path = target
     return name
+
+
+def lasting(match: LayoutMatch, component: str) -> dict[str, LazyTensor]:
+    """A component's tensors but those its layout never writes: a file can be held against them."""
+    state = match.states.get(component, {})
+    return {name: tensor for name, tensor in state.items() if name not in match.dropped}
 
 
 def size_of(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from convcore.archive import walk_tensors
 from convcore.errors import TargetError
@@ -19,6 +20,8 @@ _BESIDE = (
     ("hyper_parameters", "hyper-parameter, not part of the state dict"),
     ("callbacks", "callback state"),
 )
+_OTHERWISE = "beside the state dict"
+BESIDE = frozenset({_OTHERWISE, *(reason for _, reason in _BESIDE)})
 
 
 def complete(
@@ -70,7 +73,7 @@ def _left(match: LayoutMatch, choice: Choice) -> Iterator[tuple[str, str]]:
 
 def _beside(name: str) -> str:
     top = name.partition(".")[0].lower()
-    return next((why for start, why in _BESIDE if top.startswith(start)), "beside the state dict")
+    return next((why for start, why in _BESIDE if top.startswith(start)), _OTHERWISE)
 
 
 def _unsound(target: str, name: str) -> TargetError:
@@ -109,20 +112,46 @@ def _unplanned(target: str, what: str) -> TargetError:
     )
 
 
-def joined(
-    kept: Iterable[dict[str, object]], added: Iterable[dict[str, object]]
-) -> list[dict[str, object]]:
+def kept_rows(
+    rows: Iterable[Mapping[str, Any]], renewed: Set[str], files: Set[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an earlier run that still hold, as far as they do.
+
+    Args:
+        rows: Its ledger.
+        renewed: Targets of this run, which account for every tensor anew.
+        files: Names of the files that are kept.
+    """
+    for row in rows:
+        if row["target"] not in renewed:
+            yield dict(row)
+            continue
+        first = {key: row[key] for key in ("file", "key", "state")}
+        kept = [place for place in (first, *row.get("also", ())) if place["file"] in files]
+        if kept:
+            leading, *also = kept
+            reason = row["reason"] if leading == first else None
+            key = leading["key"] or None
+            told = {k: v for k, v in row.items() if k != "also"}
+            told |= {**leading, "key": key, "reason": reason}
+            yield {**told, "also": also} if also else told
+
+
+def joined(kept: Iterable[dict[str, Any]], added: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Join the rows of an earlier run with those of this one.
 
-    What this run left out and the earlier one wrote, with the same target, is written.
+    What this run left out and the earlier one wrote, with the same target, is written; what both
+    wrote lies in the files of both.
     """
     rows = list(kept)
-    there = {(row["target"], row["tensor"]) for row in rows}
-    rows += [
-        row
-        for row in added
-        if row["state"] != "dropped" or (row["target"], row["tensor"]) not in there
-    ]
+    there = {(row["target"], row["tensor"]): row for row in rows if row["tensor"] is not None}
+    for row in added:
+        known = there.get((row["target"], row["tensor"]))
+        if known is None:
+            rows.append(row)
+        elif row["state"] != "dropped":
+            place = {"file": row["file"], "key": row["key"] or "", "state": row["state"]}
+            known["also"] = [*known.get("also", ()), place, *row.get("also", ())]
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import attrs
 from convcore.errors import SourceError, UsageError
 from convcore.noun import Noun
 from convcore.output import manifest
-from convcore.output.beside import refuse_other_model, refuse_other_settings
+from convcore.output.beside import refuse_other_bytes, refuse_other_model, refuse_other_settings
 from convcore.output.identity import name_of, size_of
+from convcore.output.ledger import kept_rows
 from convcore.output.place import contents, exists, home_of, refuse_inputs, resolve
 from convcore.output.report import Plan, WrittenFile
 from convcore.output.staging import Staging, recover
@@ -79,8 +81,9 @@ def keep(staging: Staging, plan: Plan) -> Kept:
         SourceError: A file is not what the manifest beside it describes.
         UsageError: They are of another model or of other settings.
     """
-    before = manifest.load(staging.output)
-    refuse_other_model(before, plan.match, staging.output)
+    output = staging.output
+    before = manifest.load(output)
+    refuse_other_model(before, plan.match, output)
     planned = {
         path for step in plan.steps for out in step.outputs for path in (out.path, *out.also)
     }
@@ -89,26 +92,18 @@ def keep(staging: Staging, plan: Plan) -> Kept:
         for file in before["files"]
         if file["target"] is not None and file["path"] not in planned
     )
-    refuse_other_settings(before, plan.match, files, staging.output)
+    refuse_other_settings(before, plan.match, files, output)
     staging.require(sum(file.nbytes for file in files))
-    for file in files:
-        there = staging.output / file.path
-        if there.is_symlink() or not there.is_file() or sha256_of(there) != file.sha256:
-            raise SourceError(
-                f"{there} is not what the manifest beside it describes",
-                remedy="give --overwrite instead of --add, or another folder with -o",
-            )
     names = {file.path for file in files}
+    for file in before["files"]:
+        _as_listed(output / file["path"], file, needed=file["path"] in names)
+    refuse_other_bytes(before, plan.match, output, names)
     for name in names:
-        take(staging.output / name, staging.folder / name)
+        take(output / name, staging.folder / name)
     renewed = {step.target.name for step in plan.steps}
     return Kept(
         files,
-        tuple(
-            dict(row)
-            for row in before["ledger"]
-            if row["target"] not in renewed or row["file"] in names
-        ),
+        tuple(kept_rows(before["ledger"], renewed, names)),
         tuple(
             Check(check["file"], check["check"], check["passed"], _figures(check))
             for check in before["checks"]
@@ -118,6 +113,30 @@ def keep(staging: Staging, plan: Plan) -> Kept:
         {part["name"]: part["fingerprint"] for part in before["components"] if part["fingerprint"]},
         any(file["path"] == EXAMPLE for file in before["files"]),
     )
+
+
+def _as_listed(there: Path, file: Mapping[str, Any], *, needed: bool) -> None:
+    """Refuse to throw away, or to take over, a file that somebody changed since it was written.
+
+    Raises:
+        SourceError: It is another file now; or it is gone, and was needed.
+    """
+    try:
+        status = there.lstat()
+    except FileNotFoundError:
+        if not needed:
+            return  # it is written anew
+        status = None
+    if status is None or not (
+        stat.S_ISREG(status.st_mode)
+        and status.st_size == file["bytes"]
+        and sha256_of(there) == file["sha256"]
+    ):
+        raise SourceError(
+            f"{there} is not what the manifest beside it describes",
+            remedy="move it away if it is your work; give --overwrite instead of --add, or another "
+            "folder with -o",
+        )
 
 
 def _figures(check: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def refuse_failed(checks: Sequence[Check], match: LayoutMatch, choice: Choice) -
     failed = [check for check in checks if not check.passed]
     if not failed:
         return
-    seen = [f"{c.file}: {c.check}: {_told(c.figures)}" for c in failed]
+    seen = [f"{c.file}: {c.check}: {told(c.figures)}" for c in failed]
     remedy = "compare the figures, or raise --atol if they are noise"
     if any(check.figures.get("nan") or check.figures.get("inf") for check in failed):
         broken = list(_not_finite(match, choice))
@@ -34,7 +34,8 @@ def refuse_failed(checks: Sequence[Check], match: LayoutMatch, choice: Choice) -
     )
 
 
-def _told(figures: Any) -> str:
+def told(figures: Any) -> str:
+    """Put the figures of a check into words."""
     return "; ".join(
         f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in figures.items()

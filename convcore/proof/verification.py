@@ -1,4 +1,9 @@
-"""``verify``: is an output folder still what was written, and does it still compute the same."""
+"""``verify``: is an output folder still what was written, and does it still compute the same.
+
+Whoever can change a file can mend its digest, so everything that the manifest says and that
+something else in the folder says too is held against that. What nothing else says (where the source
+came from, the evidence, package versions) only a signature could prove; SECURITY.md lists it.
+"""
 
 from __future__ import annotations
 
@@ -8,70 +13,73 @@ from typing import Any
 
 from convcore.host import Registry
 from convcore.output import manifest
+from convcore.plan import SPLIT
+from convcore.proof.accounts import audit_accounts
+from convcore.proof.graphs import audit_parity, not_run, uncomparable
+from convcore.proof.holdings import Holding, audit_holdings, open_holdings
+from convcore.proof.initializers import audit_initializers, graph_files
+from convcore.proof.inventory import take_inventory
+from convcore.proof.rederived import audit_model
 from convcore.proof.reopened import reopen
 from convcore.target import Check
-from convcore.weights.files import sha256_of
 
 
-def verify(folder: Path, registry: Registry) -> list[Check]:
-    """Re-hash every file of an output folder and re-run parity from what lies on disk.
+def verify(
+    folder: Path, registry: Registry, *, atol: float | None = None, rtol: float | None = None
+) -> list[Check]:
+    """Hold an output folder against its manifest, and each part of both against the others.
+
+    Every file is hashed, once; where all are what the manifest lists, its ledger, components and
+    settings are held against the weight files, and every graph is run against the network that
+    these weights make.
 
     Args:
         folder: What ``convcore convert`` wrote.
-        registry: Where its layout is looked up.
+        registry: Where its layout and targets are looked up.
+        atol: Absolute parity tolerance; None takes the default, never the manifest's.
+        rtol: Relative parity tolerance, likewise.
 
     Returns:
-        One check per file and one per graph; those that failed say what was found, those that
-        could not be made again say why.
+        Checks that passed or failed; those that could not be made say why in ``reason``.
 
     Raises:
         UsageError: The folder is no output of convcore.
+        SourceError: Its manifest is damaged, or has settings that its layout cannot work with.
     """
     content = manifest.load(folder)
-    checks = [_hash(folder, file) for file in content["files"]]
+    checks = [*take_inventory(folder, content), audit_accounts(content)]
+    holdings: list[Holding] = []
     if all(check.passed for check in checks):
-        checks += _parity(folder, content, registry)
-    return checks
+        holdings = open_holdings(folder, content)
+        checks += audit_holdings(content, holdings)
+    if not all(check.passed for check in checks):
+        reason = "what lies there is not what was written"
+        return [*checks, *(not_run(file, reason) for file in graph_files(content))]
+    return [*checks, *_model(folder, content, registry, holdings, atol, rtol)]
 
 
-def _hash(folder: Path, file: Mapping[str, Any]) -> Check:
-    path = folder / Path(file["path"]).name
-    if not path.is_file():
-        return Check(file["path"], "sha256", False, {"found": "no such file"})
-    found = sha256_of(path)
-    same = found == file["sha256"] and path.stat().st_size == file["bytes"]
-    return Check(file["path"], "sha256", same, {"expected": file["sha256"], "found": found})
-
-
-def _parity(folder: Path, content: Mapping[str, Any], registry: Registry) -> Iterator[Check]:
-    graphs = {file["component"]: file["path"] for file in content["files"] if _is_graph(file)}
-    if not graphs:
-        return
-    if content["layout"] not in registry.layouts:
-        reason = f"the layout {content['layout']} is not installed"
-        yield from (_not_run(path, reason) for path in graphs.values())
+def _model(
+    folder: Path,
+    content: Mapping[str, Any],
+    registry: Registry,
+    holdings: list[Holding],
+    atol: float | None,
+    rtol: float | None,
+) -> Iterator[Check]:
+    missing = uncomparable() if graph_files(content) else None
+    if graph_files(content) and missing is None:
+        tensors = {name: t for each in reversed(holdings) for name, t in each.named.items()}
+        yield from audit_initializers(folder, content, tensors)
+    layout = content["layout"]
+    if layout not in registry.layouts and layout != SPLIT:
+        reason = f"the layout {layout} is not installed"
+        yield Check(manifest.NAME, "settings and components not checked", True, {"reason": reason})
+        yield from (not_run(file, reason) for file in graph_files(content))
         return
     match = reopen(folder, registry)
-    known = {graph.name: graph for graph in match.graphs()} if match.states else {}
-    recorded = {check["file"]: check for check in content["checks"] if check["check"] == "parity"}
-    for name, path in graphs.items():
-        graph = known.get(name)
-        if graph is None or not all(match.states.get(part) for part in graph.components):
-            yield _not_run(path, "no weight files lie beside it to compute a reference")
-            continue
-        from convcore import network
-        from convcore.proof import parity
-
-        asked = recorded.get(path, {})
-        atol, rtol = asked.get("atol"), asked.get("rtol")
-        module = network.build(graph, match)
-        yield parity.compare(module, folder / path, graph, atol=atol, rtol=rtol)
-
-
-def _not_run(path: str, reason: str) -> Check:
-    """What stands for a comparison that could not be made again; the hash has spoken."""
-    return Check(path, "parity not re-run", True, {"reason": reason})
-
-
-def _is_graph(file: Mapping[str, Any]) -> bool:
-    return bool(file["component"]) and str(file["path"]).endswith(".onnx")
+    if layout != SPLIT:
+        yield from audit_model(folder, content, match, holdings, registry)
+    if missing is not None:
+        yield from (not_run(file, missing) for file in graph_files(content))
+        return
+    yield from audit_parity(folder, content, match, atol, rtol)

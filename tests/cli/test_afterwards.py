@@ -77,7 +77,8 @@ def test_verify_passes_what_was_written(convcore, output) -> None:
 
     assert ran.code == 0
     assert ran.json["passed"] is True
-    assert {check["check"] for check in ran.json["checks"]} == {"sha256"}
+    hashed = {check["file"] for check in ran.json["checks"] if check["check"] == "sha256"}
+    assert hashed == {path.name for path in output.iterdir()} - {"manifest.json"}
 
 
 CHANGES = {
@@ -110,18 +111,34 @@ def test_verify_recomputes_graphs_from_the_weights_beside_them(convcore, example
     assert all(check["figures"]["max_abs"] < 1e-4 for check in parity)
 
 
-def test_verify_asks_for_the_tolerances_that_the_conversion_was_given(
+def test_verify_takes_no_tolerance_from_the_manifest_and_shows_its_own(
     convcore, example, tmp_path
 ) -> None:
     words = ["--to", "pth", "--to", "onnx", "--component", "generator_AB"]
     tolerances = ["--atol", "0.25", "--rtol", "0.5"]
     convcore("convert", example, "-o", tmp_path / "out", *words, *tolerances)
 
-    told = convcore("verify", tmp_path / "out", "--json")
+    by_itself = convcore("verify", tmp_path / "out", "--json")
+    asked = convcore("verify", tmp_path / "out", "--json", "--atol", "0.125")
 
-    figures = [check["figures"] for check in told.json["checks"] if check["check"] == "parity"]
-    asked = [(each["atol"], each["rtol"], each["tolerance"]) for each in figures]
-    assert asked == [(0.25, 0.5, 0.25)] * 2
+    for told, smallest in ((by_itself, 0.0), (asked, 0.125)):
+        figures = [c["figures"] for c in told.json["checks"] if c["check"] == "parity"]
+        assert len(figures) == 2
+        assert all(smallest <= each["tolerance"] < 0.25 for each in figures)
+        assert {each["recorded"] for each in figures} == {"--atol 0.25 --rtol 0.5"}
+
+
+def test_verify_names_every_damaged_file(convcore, output) -> None:
+    for name in ("generator_AB.pth", "discriminator_B.pth"):
+        (output / name).write_bytes(b"other bytes")
+
+    ran = convcore("verify", output)
+
+    assert ran.code == 6
+    first, *_ = ran.err.splitlines()
+    assert "generator_AB.pth" in first
+    assert "discriminator_B.pth" in first
+    assert "{" not in ran.err
 
 
 def test_verify_of_a_foreign_folder_is_a_usage_error(convcore, tmp_path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import attrs
 import pytest
 import torch
 
-from convcore.errors import TargetError
+from convcore.errors import TargetError, VerificationError
 from convcore.host import load_registry
 from convcore.pipeline import convert
 from convcore.request import Request
@@ -54,7 +55,8 @@ def test_bytes_that_differ_stop_the_run(request_: Request) -> None:
         path.write_bytes(content.replace(torch.ones(2).numpy().tobytes(), b"\0" * 8, 1))
         return told
 
-    with pytest.raises(Exception, match=r"other bytes|CRC-32|checksum|damaged"):
+    said = "model.pth is not what was to be written: a.w has other bytes than its source"
+    with pytest.raises(VerificationError, match=f"^{re.escape(said)}$"):
         convert(request_, sabotaged(spoil))
 
     assert not request_.output.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -57,11 +58,20 @@ def test_a_file_of_a_foreign_format_is_passed_over(
     (out / "all.flat").write_bytes(b"flat")
     # As a target of somebody's would have it: its rows first, in a format of its own.
     rows = [
-        {**row, "target": "flat", "file": "all.flat"}
+        {**row, "target": "flat", "file": row["file"] and "all.flat", "key": row["tensor"]}
         for row in manifest["ledger"]
-        if row["target"] == "pth" and row["state"] == "written"
+        if row["target"] == "pth"
     ]
     manifest["ledger"] = rows + manifest["ledger"]
+    manifest["files"].append(
+        {
+            "path": "all.flat",
+            "component": "generator_AB",
+            "target": "flat",
+            "bytes": 4,
+            "sha256": hashlib.sha256(b"flat").hexdigest(),
+        }
+    )
     (out / "manifest.json").write_text(json.dumps(manifest))
 
     assert len(checks(convcore("verify", out, "--json"), "parity")) == 4
