@@ -65,9 +65,14 @@ def audit_model(
 
 
 def _is_whole(content: Mapping[str, Any], match: LayoutMatch) -> bool:
-    """Whether every tensor of every component that the source had lies in the output."""
-    there = {name: len(state) for name, state in match.states.items()}
-    return there == {part["name"]: part["tensor_count"] for part in content["components"]}
+    """Whether all that the source had and the layout writes lies in the output."""
+    refuse = assigner(
+        [(key, why) for part in match.layout.components for key, why in part.drop.items()]
+    )
+    names = {original: name for name, original in content["renamed"].items()}
+    told = {row["tensor"] for row in content["ledger"] if row["tensor"] is not None}
+    every = {names.get(name, name) for name in told - _beside(content)}
+    return all(name in match.checkpoint.tensors or refuse(name) for name in every)
 
 
 def _of_components(content: Mapping[str, Any], layout: Layout) -> Iterator[str]:
