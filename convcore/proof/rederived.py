@@ -167,12 +167,17 @@ def _settings(content: Mapping[str, Any], match: LayoutMatch) -> Iterator[Check]
     for name, now in again.items():
         then = recorded.get(name)
         if then is None:
-            problems.append(f"{name} is missing: it is {_brief(now['value'])}")
+            if now["origin"] in _CERTAIN:
+                problems.append(f"{name} is missing: it is {_brief(now['value'])}")
         elif now["origin"] == then["origin"] in certain and now["value"] != then["value"]:
             problems.append(f"{name} is {_brief(now['value'])}, not {_brief(then['value'])}")
         elif (now["origin"] == "shape") != (then["origin"] == "shape"):
             problems.append(f"the origin of {name} is {now['origin']}, not {then['origin']}")
-    problems += [f"{name} is no setting" for name in recorded if name not in again]
+    problems += [
+        f"{name} is no setting that this layout settles"
+        for name, setting in recorded.items()
+        if name not in again and setting["origin"] in _CERTAIN
+    ]
     yield _check(manifest.NAME, "settings", problems)
 
 

@@ -21,19 +21,22 @@ from convcore.plan import SPLIT
 _READABLE = ("pth", "state-dict", "safetensors")
 
 
-def reopen(folder: Path, registry: Registry) -> LayoutMatch:
+def reopen(
+    folder: Path, registry: Registry, content: Mapping[str, Any] | None = None
+) -> LayoutMatch:
     """Rebuild the match of an output folder from its manifest and its weight files.
 
     Args:
         folder: What ``convcore convert`` wrote.
         registry: Where the layout is looked up; a split made on the command line has none and is
             read as the layout ``plain``.
+        content: The manifest, where it was loaded already.
 
     Raises:
         UsageError: The folder is no output of convcore, or its layout's plugin is not installed.
         SourceError: A weight file is damaged, or does not hold what the manifest says.
     """
-    content = manifest.load(folder)
+    content = manifest.load(folder) if content is None else content
     names = {original: name for name, original in content.get("renamed", {}).items()}
     tensors = {names.get(key, key): tensor for key, tensor in written(folder, content).items()}
     name = content["layout"]

@@ -76,7 +76,7 @@ def _model(
         yield Check(manifest.NAME, "settings and components not checked", True, {"reason": reason})
         yield from (not_run(file, reason) for file in graph_files(content))
         return
-    match = reopen(folder, registry)
+    match = reopen(folder, registry, content)
     if layout != SPLIT:
         yield from audit_model(folder, content, match, holdings, registry)
     if missing is not None:
