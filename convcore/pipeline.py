@@ -23,7 +23,6 @@ from convcore.output.report import Plan, Report, WrittenFile
 from convcore.output.staging import Staging, staged
 from convcore.output.standing import Kept, destination, keep
 from convcore.output.strangers import strangers_in
-from convcore.output.strangers import strangers_in
 from convcore.plan import (
     EXAMPLE,
     check_config,
