@@ -58,7 +58,11 @@ def test_a_file_of_a_foreign_format_is_passed_over(
     (out / "all.flat").write_bytes(b"flat")
     # As a target of somebody's would have it: its rows first, in a format of its own.
     rows = [
-        {**row, "target": "flat", **({"file": "all.flat"} if row["file"] else {})}
+        {
+            **row,
+            "target": "flat",
+            **({"file": "all.flat", "key": row["tensor"]} if row["file"] else {}),
+        }
         for row in manifest["ledger"]
         if row["target"] == "pth"
     ]
