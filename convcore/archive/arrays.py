@@ -26,14 +26,24 @@ def as_numpy(tensor: LazyTensor) -> np.ndarray[Any, Any]:
     """Read a tensor into a NumPy array; see ``LazyTensor.numpy``."""
     import numpy as np
 
+    return np.frombuffer(_elements(tensor), numpy_type(tensor)).reshape(tensor.shape)
+
+
+def numpy_type(tensor: LazyTensor) -> np.dtype[Any]:
+    """NumPy's type for a tensor's elements, little endian.
+
+    Raises:
+        SourceError: It has none (bfloat16, float8, complex32).
+    """
+    import numpy as np
+
     dtype = BY_NAME.get(tensor.dtype)
     if dtype is None or dtype.numpy is None:
         raise Malformed(
             f"NumPy has no type {tensor.dtype}",
             "take load() for a torch tensor, raw() for its bits",
         ).at(tensor.storage.file.path, tensor.storage.key)
-    kind = np.dtype(dtype.numpy).newbyteorder("<")
-    return np.frombuffer(_elements(tensor), kind).reshape(tensor.shape)
+    return np.dtype(dtype.numpy).newbyteorder("<")
 
 
 def as_bits(tensor: LazyTensor) -> np.ndarray[Any, Any]:

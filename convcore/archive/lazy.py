@@ -73,6 +73,16 @@ class Storage:
 
         verify(self)
 
+    def settle_crc(self, found: int) -> None:
+        """Compare the CRC-32 that a reading of the whole storage gave with the one saved.
+
+        Raises:
+            SourceError: They differ.
+        """
+        from convcore.archive.stored_bytes import settle_crc
+
+        settle_crc(self, found)
+
 
 @attrs.frozen(eq=False)
 class TypedStorage:

@@ -69,13 +69,15 @@ def verify(storage: Storage) -> None:
     crc = 0
     for part in stretch(storage, 0, storage.nbytes, CHUNK):
         crc = zlib.crc32(part, crc)
-    _compare(storage, crc)
+    settle_crc(storage, crc)
 
 
-def _compare(storage: Storage, crc: int) -> None:
+def settle_crc(storage: Storage, crc: int) -> None:
+    """Compare a CRC-32 with the storage's own; see ``Storage.settle_crc``."""
     if storage.crc is not None and crc != storage.crc:
         raise _damaged(storage, f"has CRC-32 {crc:08x}, {storage.crc:08x} was saved")
-    storage.file.checked.add(storage.position)
+    if storage.inline is None:
+        storage.file.checked.add(storage.position)
 
 
 def _damaged(storage: Storage, what: str) -> Exception:
@@ -99,8 +101,8 @@ def chunks(tensor: LazyTensor, size: int, *, check: bool) -> Iterator[bytes | me
         if check and whole:
             crc = zlib.crc32(part, crc)
         yield part if tensor.plain else _converted(tensor, part)
-    if check and whole and storage.inline is None:
-        _compare(storage, crc)
+    if check and whole:
+        settle_crc(storage, crc)
 
 
 def _converted(tensor: LazyTensor, part: bytes | memoryview) -> bytes:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.archive import LazyTensor, open_archive, walk_tensors
-from convcore.archive.in_step import in_step
+from convcore.archive import LazyTensor, Storage, open_archive, walk_tensors
+from convcore.archive.arrays import numpy_type
+from convcore.archive.source_file import SourceFile
 from convcore.errors import VerificationError
 from convcore.target import Check
-from convcore.weights.files import PIECE
+from convcore.weights.bitwise import place_of, same_bits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +37,10 @@ def prove(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
         if found[key].spec != tensor.spec:
             raise _differs(path, key, f"{found[key].spec} in place of {tensor.spec}")
         # Names that share their elements, here as there, are compared once.
-        pair = found[key].identity, tensor.identity
-        if pair in compared:
-            continue
-        compared.add(pair)
-        source = tensor.chunks(PIECE, check=True)
-        if any(there != here for there, here in in_step(found[key].chunks(PIECE), source)):
+        pair = place_of(found[key].readable()), place_of(tensor.readable())
+        if pair not in compared and not same_bits(found[key], tensor):
             raise _differs(path, key, "other bytes than its source")
+        compared.add(pair)
     return _proved(path, expected)
 
 
@@ -61,16 +59,10 @@ def prove_bytes(path: Path, starts: Mapping[str, int], expected: Mapping[str, La
         raise _differs(
             path, sorted(starts.keys() ^ expected.keys())[0], "a key too many or too few"
         )
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for key, tensor in expected.items():
-            position = starts[key]
-            for here in tensor.chunks(PIECE, check=True):
-                if os.pread(descriptor, len(here), position) != here:
-                    raise _differs(path, key, "other bytes than its source")
-                position += len(here)
-    finally:
-        os.close(descriptor)
+    file = SourceFile(path)
+    for key, tensor in expected.items():
+        if not same_bits(_dense(tensor, Storage(file, key, starts[key], tensor.nbytes)), tensor):
+            raise _differs(path, key, "other bytes than its source")
     return _proved(path, expected)
 
 
@@ -89,14 +81,22 @@ def prove_arrays(
     """
     if set(found) != set(expected):
         raise _differs(path, sorted(set(found) ^ set(expected))[0], "a key too many or too few")
+    held = SourceFile(path, held=b"")
     for key, tensor in expected.items():
-        there, here = found[key], tensor.numpy()
-        if (there.dtype, there.shape) != (here.dtype, here.shape):
-            said = f"{there.dtype} {there.shape} in place of {here.dtype} {here.shape}"
+        there, kind = found[key], numpy_type(tensor)
+        if (there.dtype, there.shape) != (kind, tensor.shape):
+            said = f"{there.dtype} {there.shape} in place of {kind} {tensor.shape}"
             raise _differs(path, key, said)
-        if there.tobytes() != here.tobytes():
+        data = there.tobytes()
+        if not same_bits(_dense(tensor, Storage(held, key, 0, len(data), inline=data)), tensor):
             raise _differs(path, key, "other bits than its source")
     return _proved(path, expected)
+
+
+def _dense(tensor: LazyTensor, storage: Storage) -> LazyTensor:
+    """The same elements one after another in another place."""
+    steps = tuple(prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
+    return LazyTensor(tensor.spec, storage, 0, steps)
 
 
 def _proved(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
