@@ -81,7 +81,7 @@ FAULTS = {
     ),
     "keep beside whole names": (
         'name = "x"\n[components.a]\nkeys = "a."\nkeep = "net."\nwhole_names = true',
-        "components.a: whole_names keeps every name whole already: leave out keep",
+        "components.a: whole_names keeps all of a name: leave out keep='net.'",
     ),
     "keep of a wrong type": (
         'name = "x"\n[components.a]\nkeys = "a."\nkeep = true',
@@ -89,7 +89,7 @@ FAULTS = {
     ),
     "keep that is no prefix": (
         'name = "x"\n[components.a]\nkeys = "a."\nkeep = "net"',
-        "components.a.keep: a prefix ends with a dot: write 'net.'",
+        "components.a: keep of a Component is 'net': it takes whole parts of a name",
     ),
     "the same keys twice": (
         'name = "x"\n[components.a]\nkeys = "a."\n[components.b]\nkeys = ["b.", "a."]',

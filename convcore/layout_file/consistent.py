@@ -44,10 +44,6 @@ def _components(components: Sequence[Component], faults: Faults) -> None:
             if pattern in owners:
                 faults.add(where, f"{owners[pattern]} has the keys {pattern!r} already")
             owners.setdefault(pattern, part.name)
-        if part.keep and part.whole_names:
-            faults.add(where, "whole_names keeps every name whole already: leave out keep")
-        if part.keep and not part.keep.endswith("."):
-            faults.add(f"{where}.keep", f"a prefix ends with a dot: write {part.keep + '.'!r}")
         file = (part.file or part.name).casefold()
         if file in files:
             faults.add(where, f"its files would have the name of those of {files[file]}")
