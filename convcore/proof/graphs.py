@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def not_run(file: Mapping[str, Any], reason: str) -> Check:
 
 def uncomparable() -> str | None:
     """Say which packages a comparison would need, or None where they are there."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in _NEEDED if find_spec(name) is None]
     return f"{', '.join(missing)} not installed" if missing else None
 
 

@@ -19,6 +19,8 @@ from convcore.target import Check
 
 # Targets whose files any reader of checkpoints reads; strangers may have formats of their own.
 READABLE = ("pth", "state-dict", "safetensors")
+# Name in the source, key in the file, state.
+_Row = tuple[str | None, Any, str]
 _EXACT = "bytes equal to source"
 _SHOWN = 20
 
@@ -75,6 +77,10 @@ def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Itera
     fingerprint of the component it belongs to is computed from these sums.
     """
     names = {original: name for name, original in content["renamed"].items()}
+    rows: dict[str, list[_Row]] = {}
+    for row in content["ledger"]:
+        for file, key, state in places(row):
+            rows.setdefault(file, []).append((row["tensor"], key, state))
     parts = {part["name"]: part for part in content["components"]}
     for holding in holdings:
         path = holding.file["path"]
@@ -84,11 +90,11 @@ def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Itera
             else:
                 yield Check(path, "tensors not checked", True, {"reason": "a format of its own"})
             continue
-        problems = [*_of_rows(content, holding), *_of_checks(content, holding)]
+        problems = [*_of_rows(rows[path], holding.tensors), *_of_checks(content, holding)]
         part = parts.get(holding.file["component"])
         if part is not None and not problems:
-            state = {names.get(name, name): tensor for name, tensor in holding.named.items()}
-            problems += of_component(part, state)
+            found = {names.get(name, name): tensor for name, tensor in holding.named.items()}
+            problems += of_component(part, found)
         elif holding.readable and part is None and holding.file["target"] != "state-dict":
             problems.append(f"it is of {holding.file['component']}, which is no component")
         if problems:
@@ -97,14 +103,7 @@ def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Itera
             yield Check(path, "tensors", True, {"tensors": len(holding.tensors)})
 
 
-def _of_rows(content: Mapping[str, Any], holding: Holding) -> Iterator[str]:
-    path, tensors = holding.file["path"], holding.tensors
-    rows: list[tuple[str | None, Any, str]] = [
-        (row["tensor"], key, state)
-        for row in content["ledger"]
-        for file, key, state in places(row)
-        if file == path
-    ]
+def _of_rows(rows: list[_Row], tensors: Mapping[str, LazyTensor]) -> Iterator[str]:
     odd = sorted({state for name, _, state in rows if name is None or state not in _STATES})
     if odd:
         yield f"a weight file cannot hold what is {few(odd)}"
@@ -124,9 +123,7 @@ def _of_rows(content: Mapping[str, Any], holding: Holding) -> Iterator[str]:
     yield from _of_aliases(rows, tensors)
 
 
-def _of_aliases(
-    rows: list[tuple[str | None, Any, str]], tensors: Mapping[str, LazyTensor]
-) -> Iterator[str]:
+def _of_aliases(rows: list[_Row], tensors: Mapping[str, LazyTensor]) -> Iterator[str]:
     """Of the names that show the same elements, the first in the file holds them."""
     order = {key: index for index, key in enumerate(tensors)}
     groups: dict[object, list[tuple[int, bool]]] = {}

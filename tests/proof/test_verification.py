@@ -120,3 +120,44 @@ def test_tied_names_survive_safetensors(tied: str, convcore: Run, tmp_path: Path
     assert loaded.keys() == {"emb", "head"}
     assert torch.equal(loaded["head"], weight)
     assert loaded["head"].data_ptr() == loaded["emb"].data_ptr()
+
+
+def test_without_torch_graphs_are_hashed_and_named_as_not_compared(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convcore import convert
+    from convcore.host import load_registry
+    from convcore.proof import graphs
+    from convcore.proof.verification import verify
+
+    out = tmp_path / "out"
+    convert(example, out, ("pth", "onnx"), components="generator_AB")
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+
+    checks = verify(out, load_registry())
+
+    assert all(check.passed for check in checks)
+    told = {c.file: c.figures["reason"] for c in checks if c.check == "parity not re-run"}
+    missing = "torch, onnx, onnxruntime not installed"
+    assert told == {"generator_AB.onnx": missing, "convert_AB.onnx": missing}
+    assert told.keys() <= {check.file for check in checks if check.check == "sha256"}
+
+
+def test_a_layout_described_in_a_file_is_given_to_verify_too(
+    convcore: Run, example: Path, tmp_path: Path
+) -> None:
+    torch.save({"enc.weight": torch.ones(2, 3), "enc.bias": torch.ones(2)}, tmp_path / "m.pt")
+    layout = tmp_path / "layout.toml"
+    drafted = convcore("inspect", tmp_path / "m.pt", "--suggest-layout")
+    assert drafted.code == 0, drafted.err
+    layout.write_text(drafted.out)
+    words = ("--layout-file", layout)
+    made = convcore("convert", tmp_path / "m.pt", "-o", tmp_path / "out", *words)
+    assert made.code == 0, made.err
+
+    without = convcore("verify", tmp_path / "out")
+    given = convcore("verify", tmp_path / "out", *words)
+
+    assert (without.code, given.code) == (0, 0)
+    assert "is not installed" in without.out
+    assert "is not installed" not in given.out
