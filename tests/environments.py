@@ -7,7 +7,8 @@ import site
 import subprocess
 import sys
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import attrs
@@ -51,6 +52,23 @@ def fresh(folder: Path) -> Environment:
     # addsitedir, unlike a path in the file, follows the .pth files there (an editable convcore's).
     seen = "; ".join(f"site.addsitedir({path!r})" for path in site.getsitepackages())
     Path(home.strip(), "beside.pth").write_text(f"import site; {seen}\n")
+    return Environment(python)
+
+
+def light(folder: Path, project: Path, packages: Sequence[str]) -> Environment:
+    """Make an environment that holds a project and these packages, as ``--no-deps`` leaves it."""
+    venv.create(folder, symlinks=True)
+    python = folder / "bin/python"
+    home = subprocess.check_output(
+        [python, "-c", "import site; print(site.getsitepackages()[0])"], text=True
+    )
+    install_into(Path(home.strip()), project)
+    for package in packages:
+        distribution = metadata.distribution(package)
+        for top in {Path(file).parts[0] for file in distribution.files or () if file.parts}:
+            link = Path(home.strip(), top)
+            if top != ".." and not link.exists():
+                link.symlink_to(Path(str(distribution.locate_file(top))))
     return Environment(python)
 
 

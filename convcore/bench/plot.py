@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from convcore.errors import TargetError, UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_CONFIGURATION = "MPLCONFIGDIR"
 _HEAD_INCHES, _FOOT_INCHES = 0.78, 0.5
 
 FORMATS = (".png", ".svg", ".html")
@@ -55,13 +59,18 @@ def check_plot(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist", remedy="make it first")
-    try:
-        import matplotlib  # noqa: F401  # only whether it can be imported
-    except ImportError as error:
+    if not _installed("matplotlib"):
         raise TargetError(
-            f"--plot needs matplotlib, which cannot be imported: {error}",
+            "--plot needs matplotlib, which is not installed",
             remedy="pip install 'convcore[bench]'",
-        ) from error
+        )
+
+
+def _installed(package: str) -> bool:
+    """Whether it is there; it is not imported, since matplotlib makes folders as it is."""
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return find_spec(package) is not None
 
 
 def write_plot(benchmark: Benchmark, path: Path) -> None:
@@ -93,6 +102,25 @@ def write_plot(benchmark: Benchmark, path: Path) -> None:
 
 def draw(benchmark: Benchmark, kind: str) -> bytes:
     """Draw the benchmark as ``png`` or ``svg``."""
+    with _private_configuration():
+        return _drawn(benchmark, kind)
+
+
+@contextlib.contextmanager
+def _private_configuration() -> Iterator[None]:
+    """Give matplotlib, which lists the fonts of the system in a cache, a folder that goes again."""
+    before = os.environ.get(_CONFIGURATION)
+    with tempfile.TemporaryDirectory(prefix="convcore-plot-") as folder:
+        os.environ[_CONFIGURATION] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(_CONFIGURATION)
+            if before is not None:
+                os.environ[_CONFIGURATION] = before
+
+
+def _drawn(benchmark: Benchmark, kind: str) -> bytes:
     import matplotlib as mpl
 
     with mpl.rc_context(dict(_STYLE)):

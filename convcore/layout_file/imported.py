@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,8 @@ def network_maker(named: str, graph: str) -> Maker:
 
     module, _, path = named.partition(":")
     try:
-        found: Any = import_module(module)
+        with _leaving_nothing_behind():
+            found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except Exception as error:
@@ -66,3 +69,13 @@ def _annotated(function: Any) -> Any:
         return typing.get_type_hints(alone, getattr(function, "__globals__", {}))["return"]
     except Exception:  # whatever an annotation raises, it names no class
         return None
+
+
+@contextmanager
+def _leaving_nothing_behind() -> Iterator[None]:
+    """Import without compiling to disk: the folder it comes from is the user's."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before

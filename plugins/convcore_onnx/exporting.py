@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from convcore.errors import TargetError
+from convcore.interrupts import removed_at_the_end
 from convcore.model import Graph
 from convcore.samples import draw, sizes_for
 from convcore_onnx.likeness import same_but_for_weights
@@ -19,6 +23,8 @@ from convcore_onnx.likeness import same_but_for_weights
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 @attrs.frozen(eq=False)
@@ -127,12 +133,13 @@ def export(module: torch.nn.Module, graph: Graph, opset: int) -> Export:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's progress, warnings and logs to itself."""
+    """Keep the exporter's progress, warnings, logs and caches to itself."""
     before = logging.root.manager.disable
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
+        _private_cache(),
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
@@ -140,3 +147,20 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(before)
+
+
+@contextlib.contextmanager
+def _private_cache() -> Iterator[None]:
+    """Give torch, which makes its compiler's cache folder even to export, one that goes again."""
+    if _CACHE in os.environ:  # the user's own
+        yield
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="convcore-") as folder,
+        removed_at_the_end(Path(folder)),
+    ):
+        os.environ[_CACHE] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(_CACHE, None)

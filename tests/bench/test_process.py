@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 import time
@@ -133,6 +134,36 @@ def test_what_libraries_print_does_not_disturb_the_answers(program: Write, tmp_p
 
     assert lines == ["the answer\n"]
     assert "hello from C" in (tmp_path / "log").read_text()
+
+
+def test_a_process_inherits_no_secret_no_file_and_nothing_of_the_current_folder(
+    program: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "GITHUB_TOKEN", "SSH_AUTH_SOCK", "MY_PASSWORD")
+    for name in (*secrets, "CUDA_VISIBLE_DEVICES", "CXX", "KMP_AFFINITY"):
+        monkeypatch.setenv(name, "7")
+    module = program(
+        """
+        import json, os, sys
+        files = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+                 if os.path.exists(f"/proc/self/fd/{n}")]
+        print(json.dumps([dict(os.environ), files, sys.flags.safe_path, os.getcwd() in sys.path]))
+        """
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    with (tmp_path / "secret").open("w") as opened:
+        os.set_inheritable(opened.fileno(), True)
+        with Process(module, "{}", tmp_path / "log") as process:
+            environment, files, safe, here = json.loads(next(process.lines()))
+
+    assert not {*secrets} & environment.keys()
+    assert environment["CUDA_VISIBLE_DEVICES"] == environment["CXX"] == "7"
+    assert environment.keys() >= {"PATH", "KMP_AFFINITY", "PYTHONPATH"}
+    assert (environment["PYTHONSAFEPATH"], environment["TMPDIR"]) == ("1", str(tmp_path))
+    assert not any("secret" in file for file in files)
+    assert (safe, here) == (True, False)
 
 
 def _alive(pid: int) -> bool:
