@@ -41,7 +41,9 @@ if "CONVCORE_WATCH" in os.environ:
     def _hook(event, args):
         if event == "open":
             path, _, flags = args
-            if isinstance(flags, int) and flags & _WRITES and not isinstance(path, int):
+            # tempfile names the folder first, and then the file in it.
+            writes = isinstance(flags, int) and flags & _WRITES
+            if writes and not isinstance(path, int) and not os.path.isdir(path):
                 _note("write", os.fsdecode(path))
         elif event in _PATHS:
             count = _PATHS[event]

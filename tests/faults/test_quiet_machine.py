@@ -40,8 +40,8 @@ COMMANDS: dict[str, tuple[tuple[object, ...], tuple[str, ...], tuple[str, ...]]]
     "plugins new": (("plugins", "new", "mine", "--kind", "layout"), ("convcore-mine",), ()),
     "help": (("--help",), (), ()),
 }  # fmt: skip
-# torch.compile's compiler, and how matplotlib asks for the fonts of the system.
-HELPERS = ("c++", "g++", "gcc", "cc", "clang", "clang++", "fc-list", "fc-match")
+# torch.compile's compiler and hash, and how matplotlib asks for the fonts of the system.
+HELPERS = ("c++", "g++", "gcc", "cc", "clang", "clang++", "openssl", "fc-list", "fc-match")
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +139,11 @@ def test_what_a_layout_file_imports_is_not_compiled_beside_it(
 
 _INTERRUPTED = """
 import os, signal, sys
+_, wanted, number = sys.argv
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[1]:
-            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+        if name == wanted:
+            os.kill(os.getpid(), getattr(signal, number))
 sys.meta_path.insert(0, Finder())
 from convcore.cli import run
 sys.argv = ["convcore", "--help"]
