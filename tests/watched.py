@@ -41,9 +41,7 @@ if "CONVCORE_WATCH" in os.environ:
     def _hook(event, args):
         if event == "open":
             path, _, flags = args
-            # tempfile names the folder first, and then the file in it.
-            writes = isinstance(flags, int) and flags & _WRITES
-            if writes and not isinstance(path, int) and not os.path.isdir(path):
+            if isinstance(flags, int) and flags & _WRITES and not isinstance(path, int):
                 _note("write", os.fsdecode(path))
         elif event in _PATHS:
             count = _PATHS[event]
@@ -107,6 +105,8 @@ class World:
         )  # fmt: skip
         events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
         left = tuple(sorted(self._there() - before))
+        here = str(self.place)  # a folder that is there is neither made nor written by its name
+        events = [e for e in events if not (e[0] in ("write", "os.mkdir") and _at(here, e) == here)]
         return Seen(
             done.returncode,
             done.stdout,
@@ -139,6 +139,10 @@ class World:
     def _there(self) -> set[str]:
         homes = (self.folder / name for name in ("home", "tmp", "here"))
         return {str(path.relative_to(self.folder)) for home in homes for path in home.rglob("*")}
+
+
+def _at(here: str, event: list[str]) -> str:
+    return os.path.normpath(os.path.join(here, event[1]))  # noqa: PTH118 # ".." and "." go, too
 
 
 def world(folder: Path) -> World:

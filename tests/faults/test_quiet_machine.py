@@ -95,7 +95,7 @@ def test_no_process_is_started_but_the_stop_watch_and_its_compiler(
 def test_no_module_of_the_current_folder_is_imported(
     name: str, seen: dict[str, Seen], place: World
 ) -> None:
-    assert seen[name].out
+    assert seen[name].out or seen[name].code == 2
     assert {path.stem for path in place.place.glob("*.py")} >= set(PLANTED)
     assert [path for path in seen[name].left if path.endswith(".ran")] == []
 
