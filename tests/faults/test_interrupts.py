@@ -81,7 +81,7 @@ def test_nothing_that_runs_can_keep_an_interrupted_run_from_ending(
 
 def test_a_second_signal_ends_the_run_at_once_and_without_a_word(tmp_path: Path) -> None:
     work = (
-        "ready()\ntry: time.sleep(30)\n"
+        "try: ready(); time.sleep(30)\n"
         "except BaseException: time.sleep(0.15); ready(); time.sleep(30)"
     )
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out"), work]
@@ -103,7 +103,7 @@ def test_the_same_signal_twice_within_a_moment_is_one_and_nothing_is_left(
 ) -> None:
     """GNU timeout signals the process, and then the group that it belongs to."""
     again = f"import os, signal; os.kill(os.getpid(), signal.{number.name})"
-    work = f"ready()\ntry: time.sleep(30)\nexcept BaseException: {again}; raise"
+    work = f"try: ready(); time.sleep(30)\nexcept BaseException: {again}; raise"
 
     exit_code = exit_code_of(work, number, tmp_path / "out")
 
@@ -153,7 +153,7 @@ def test_steps_that_belong_together_are_finished_before_an_interrupt_is_told() -
 
 
 def test_a_run_that_was_interrupted_unnoticed_is_not_published(tmp_path: Path) -> None:
-    work = "ready()\ntry: time.sleep(30)\nexcept BaseException: pass"
+    work = "try: ready(); time.sleep(30)\nexcept BaseException: pass"
     exit_code = exit_code_of(work, signal.SIGINT, tmp_path / "out")
 
     assert exit_code == 130

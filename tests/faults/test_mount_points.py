@@ -98,6 +98,19 @@ def test_a_folder_below_one_with_content_is_an_ordinary_output(top: Path) -> Non
     assert (top / "seen/converted/manifest.json").is_file()
 
 
+@pytest.mark.parametrize("output", ["the out", "the out/new"])
+def test_a_disk_that_cannot_be_written_is_told_before_anything_is_read(
+    output: str, top: Path
+) -> None:
+    (top / "m.pt").write_text("no checkpoint: nobody may get to reading it")
+
+    ran, seen = mounted(top, 'mount -t tmpfs -o ro tmpfs "$OUT"', ":", "-o", output)
+
+    assert ran.code == 2
+    assert f"the folder {top / 'the out'} cannot be written" in ran.err
+    assert seen == {}
+
+
 def test_a_move_that_was_cut_short_is_finished_by_the_next_run(top: Path) -> None:
     host = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
     left = f'"$OUT/.convcore-999999999-{host}0123abcd"'

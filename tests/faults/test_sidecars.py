@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from convcore.errors import SourceError
 from convcore.host import Registry, load_registry
@@ -110,6 +111,27 @@ def test_a_decisive_file_that_is_not_copied_may_not_change_either(tmp_path: Path
             Request(models, tmp_path / "out"),
             meddling(lambda: architecture.write_text(architecture.read_text() + " ")),
         )
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["part-2.safetensors", "model.safetensors.index.json"])
+def test_a_shard_or_an_index_that_is_replaced_meanwhile_is_not_published(
+    name: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for number in (1, 2):
+        save_file({f"w{number}": torch.ones(number)}, folder / f"part-{number}.safetensors")
+    weight_map = {f"w{number}": f"part-{number}.safetensors" for number in (1, 2)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+    def meddle() -> None:
+        (folder / "draft").write_bytes((folder / name).read_bytes())
+        (folder / "draft").replace(folder / name)
+
+    with pytest.raises(SourceError, match=rf"{name}.*changed while reading"):
+        convert(Request(folder, tmp_path / "out", layout="plain"), meddling(meddle))
 
     assert not (tmp_path / "out").exists()
 

@@ -407,6 +407,63 @@ def test_everything_is_on_the_disk_before_it_has_its_name(
     assert calls[3:] == [f"sync {folder}", "rename", f"sync {tmp_path.name}"]
 
 
+def test_a_mounted_output_is_filled_once_all_is_on_the_disk_and_its_manifest_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    monkeypatch.setattr("convcore.output.place.is_mount_point", lambda path: path == output)
+    calls: list[str] = []
+    true_sync, true_rename = os.fsync, Path.rename
+
+    def sync(descriptor: int) -> None:
+        calls.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        true_sync(descriptor)
+
+    def rename(path: Path, target: Path) -> Path:
+        calls.append(f"rename {path.name}")
+        return true_rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+
+    with staged(output) as staging:
+        for name in ("manifest.json", "a", "z"):
+            (staging.folder / name).write_bytes(b"1")
+        folder = staging.folder
+        staging.publish()
+
+    assert folder.parent == output
+    assert set(calls[:3]) == {"sync a", "sync z", "sync manifest.json"}
+    assert calls[3] == f"sync {folder.name}"
+    assert set(calls[4:6]) == {"rename a", "rename z"}
+    assert calls[6:] == ["rename manifest.json", "sync out"]
+    assert contents(output).keys() == {"a", "z", "manifest.json"}
+
+
+def test_a_move_into_a_mounted_output_that_fails_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    monkeypatch.setattr("convcore.output.place.is_mount_point", lambda path: path == output)
+    true_rename = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name == "manifest.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
+        return true_rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+
+    with pytest.raises(TargetError, match="Input/output"), staged(output) as staging:  # noqa: PT012 # the end
+        for name in ("manifest.json", "a"):
+            (staging.folder / name).write_bytes(b"1")
+        staging.publish()
+
+    assert list(output.iterdir()) == []
+
+
 def test_a_lock_whose_name_was_removed_by_its_last_holder_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
