@@ -27,9 +27,9 @@ ALWAYS = frozenset({"attr", "attrs", "click", "convcore", "pluggy"})
 def run_python(
     module: str, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module`` in a process of its own."""
+    """Run ``python -P -m module`` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", module, *words],
+        [sys.executable, "-P", "-m", module, *words],
         capture_output=True,
         text=True,
         timeout=600,
