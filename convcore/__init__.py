@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         LayoutMatch,
         Schema,
         Setting,
+        Size,
         Source,
     )
     from convcore.output.report import Report, WrittenFile
@@ -78,6 +79,7 @@ __all__ = [
     "Schema",
     "Setting",
     "Settler",
+    "Size",
     "Source",
     "SourceError",
     "Target",
@@ -108,7 +110,7 @@ _HOMES = {
     "layout_file": ("layouts_from_toml",),
     "model": (
         "Affine", "Axis", "Checkpoint", "Component", "Graph", "Input", "Layout",
-        "LayoutMatch", "Schema", "Setting", "Source",
+        "LayoutMatch", "Schema", "Setting", "Size", "Source",
     ),
     "output.report": ("Report", "WrittenFile"),
     "settings": ("Settler",),

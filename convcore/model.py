@@ -36,7 +36,7 @@ def _names(names: Iterable[str]) -> frozenset[str]:
 
 
 def _axes(shape: Iterable[int | str]) -> Shape:
-    return tuple(shape)
+    return tuple(shape)  # a Size among them stays one
 
 
 def _ends(ends: Axis | Iterable[Axis]) -> tuple[Axis, ...]:
@@ -196,16 +196,53 @@ class Setting(Noun):
     origin: Origin
 
 
+class Size(str):
+    """Name of a dynamic axis of which not every size is legal; equal to the plain name.
+
+    Attributes:
+        least: Its smallest size (a convolution without padding needs as much as its kernel).
+        multiple: Sizes are multiples of this number (of what the network halves and doubles).
+        check: Sizes at which the graph is held against its network, besides those that convcore
+            chooses by itself.
+    """
+
+    least: int
+    multiple: int
+    check: tuple[int, ...]
+
+    def __new__(
+        cls, name: str, least: int = 1, multiple: int = 1, check: Iterable[int] = ()
+    ) -> Size:
+        """Check that the sizes of ``check`` are legal themselves; ValueError where they are not."""
+        made = super().__new__(cls, name)
+        made.least, made.multiple, made.check = least, multiple, tuple(check)
+        if not name or least < 1 or multiple < 1:
+            raise ValueError(f"Size({name!r}, {least}, {multiple}): a name, and numbers from 1 on")
+        wrong = [size for size in made.check if size < least or size % multiple]
+        if wrong:
+            raise ValueError(
+                f"{name} is checked at {wrong[0]}, but is at least {least} and a multiple of "
+                f"{multiple}"
+            )
+        return made
+
+    def legal(self, size: int) -> int:
+        """Return the smallest legal size that is not below ``size``."""
+        return -(-max(size, self.least) // self.multiple) * self.multiple
+
+
 @attrs.frozen(eq=False, repr=False)
 class Axis(Noun):
     """One input or output of a graph; an axis given by name may vary at run time.
 
     Attributes:
         name: Name in the ONNX file.
-        shape: Sizes; a name (``"batch"``, ``"time"``) marks a dynamic axis.
+        shape: Sizes; a name (``"batch"``, ``"time"``) marks a dynamic axis, a ``Size`` one of
+            which not every size is legal (``Size("height", least=16, multiple=4)``).
         dtype: ``float32`` or ``int64``.
         sample: Makes a legal example, ``(random generator, concrete shape) -> array``; None draws
-            normal numbers. Needed where not every number is legal (token ids, sorted minutes).
+            normal numbers, or indices of the tables that the network looks up. Needed where not
+            every number is legal (sorted minutes, masks that fit their tokens).
     """
 
     name: str

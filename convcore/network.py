@@ -89,6 +89,38 @@ def run(module: torch.nn.Module, graph: Graph, inputs: Mapping[str, np.ndarray[A
     return {axis.name: v.numpy() for axis, v in zip(graph.outputs, values, strict=True)}
 
 
+def widened(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers of a network in float64, for ``run_exactly``."""
+    named = (*module.named_parameters(), *module.named_buffers())
+    return {name: t.double() if t.is_floating_point() else t for name, t in named}
+
+
+def run_exactly(
+    module: torch.nn.Module,
+    wide: Mapping[str, torch.Tensor],
+    graph: Graph,
+    inputs: Mapping[str, np.ndarray[Any, Any]],
+) -> dict[str, np.ndarray[Any, Any]] | None:
+    """Compute what ``run`` does in float64; None where the network cannot.
+
+    The module keeps its own weights; ``wide`` (see ``widened``) stands in for them meanwhile.
+    Tensors that a network keeps beside its parameters and buffers stay as they are.
+    """
+    import torch
+
+    given = [torch.from_numpy(inputs[axis.name]) for axis in graph.inputs]
+    given = [value.double() if value.is_floating_point() else value for value in given]
+    try:
+        with torch.inference_mode():
+            answer = torch.func.functional_call(module, dict(wide), tuple(given))
+    except Exception:  # an operator without float64, a cast in the network: whatever it says
+        return None
+    values = (answer,) if isinstance(answer, torch.Tensor) else tuple(answer)
+    if any(value.is_floating_point() and value.dtype != torch.float64 for value in values):
+        return None  # it went back to float32 by itself
+    return {axis.name: v.numpy() for axis, v in zip(graph.outputs, values, strict=True)}
+
+
 def _check(graph: Graph, module: torch.nn.Module, tensors: Mapping[str, LazyTensor]) -> None:
     own = module.state_dict()
     seen = [

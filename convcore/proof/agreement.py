@@ -68,7 +68,7 @@ def measure(
 
     Args:
         runs: (reference outputs, found outputs) of each run, by name.
-        tolerance: Applied to each output of each run by itself.
+        tolerance: Applied to each output; its largest value is that of all runs.
 
     Returns:
         Whether everything is within the tolerance, and the figures: ``runs``, ``max_abs``,
@@ -78,8 +78,12 @@ def measure(
         output that comes nearest to its limit), ``smallest_tolerance`` (the least ``atol`` that
         passes with this ``rtol``; None where none does) and, if there are any, ``problems``.
     """
+    largest = {
+        name: max(_largest(reference[name]) for reference, _ in runs if name in reference)
+        for name in dict.fromkeys(name for reference, _ in runs for name in reference)
+    }
     each = [
-        compare_arrays(name, expected, found.get(name), tolerance)
+        compare_arrays(name, expected, found.get(name), tolerance, largest[name])
         for reference, found in runs
         for name, expected in reference.items()
     ]
@@ -107,12 +111,23 @@ def measure(
 
 
 def compare_arrays(
-    name: str, expected: Array, found: Array | None, tolerance: Tolerance
+    name: str,
+    expected: Array,
+    found: Array | None,
+    tolerance: Tolerance,
+    largest: float | None = None,
 ) -> Difference:
     """Compare one array with its reference.
 
     NaN and infinities must stand in the same places, with the same sign; everything else is
-    compared in float64.
+    compared in float64. Integers and booleans must be equal, whatever the tolerance.
+
+    Args:
+        name: Of the output, for the problem.
+        expected: The reference.
+        found: What is held against it; None where there is no such output.
+        tolerance: Of floating point numbers.
+        largest: Absolute value that the default tolerance grows with; None takes the reference's.
     """
     import numpy as np
 
@@ -122,6 +137,8 @@ def compare_arrays(
         return Difference(f"output {name} has shape {found.shape}, should have {expected.shape}")
     if found.dtype != expected.dtype:
         return Difference(f"output {name} is {found.dtype}, should be {expected.dtype}")
+    if expected.dtype.kind in "iub":
+        return _whole(name, expected, found)
     a, b = expected.astype(np.float64), found.astype(np.float64)
     finite = np.isfinite(a) & np.isfinite(b)
     nan, inf = int(np.isnan(b).sum()), int(np.isinf(b).sum())
@@ -132,9 +149,9 @@ def compare_arrays(
     if not a.size:
         return Difference(nan=nan, inf=inf)
     error, size = np.abs(a - b), np.abs(a)
-    largest, noise = float(size.max()), float(np.dot(error, error))
+    own, noise = float(size.max()), float(np.dot(error, error))
     signal, power = float(np.dot(a, a)), float(np.dot(b, b))
-    floor = max(_FLOOR * largest, float(np.finfo(np.float64).tiny))
+    floor = max(_FLOOR * own, float(np.finfo(np.float64).tiny))
     return Difference(
         compared=a.size,
         max_abs=float(error.max()),
@@ -144,7 +161,28 @@ def compare_arrays(
         snr_db=10 * math.log10(signal / noise) if signal and noise else None,
         nan=nan,
         inf=inf,
-        largest=largest,
+        largest=own,
         needed=max(0.0, float((error - (tolerance.rtol or 0.0) * size).max())),
-        allowed=tolerance.absolute(largest),
+        allowed=tolerance.absolute(own if largest is None else largest),
     )
+
+
+def _whole(name: str, expected: Array, found: Array) -> Difference:
+    """Compare integers or booleans, which have no noise; Python's integers do not overflow."""
+    wrong = (expected != found).nonzero()
+    problem = None
+    if wrong[0].size:
+        by = max(abs(int(a) - int(b)) for a, b in zip(expected[wrong], found[wrong], strict=True))
+        problem = (
+            f"output {name} has {wrong[0].size} of {expected.size} values of {expected.dtype} "
+            f"that differ, by up to {by}; these have to be equal"
+        )
+    return Difference(problem, compared=expected.size, largest=_largest(expected))
+
+
+def _largest(values: Array) -> float:
+    """The largest absolute value that is finite; 0 where there is none."""
+    import numpy as np
+
+    size = np.abs(values.astype(np.float64))
+    return float(size.max(initial=0.0, where=np.isfinite(size)))
