@@ -118,6 +118,7 @@ def convert(
     verify: VerifyLevel = "fast",
     atol: float | None = None,
     rtol: float | None = None,
+    allow_nan: bool = False,
     create_inference_script: bool = False,
     key: str | None = None,
     hash_source: bool = False,
@@ -145,6 +146,7 @@ def convert(
         verify: How much is proved after writing.
         atol: Absolute parity tolerance; None stands for 1e-5 x max(1, largest reference value).
         rtol: Relative parity tolerance.
+        allow_nan: Write graphs of which an output is NaN for every input; they are not proved.
         create_inference_script: Write ``inference_example.py`` too.
         key: Dotted path of the state dict inside the file.
         hash_source: Record the input's SHA-256.
@@ -180,6 +182,7 @@ def convert(
         dry_run=dry_run,
         overwrite=overwrite,
         add=add,
+        allow_nan=allow_nan,
     )
     return carry_out(request, _registry(disable_plugins, layout_file))
 

@@ -85,6 +85,7 @@ def _plan(request: Request, registry: Registry, targets: Sequence[Target]) -> Pl
         request.verify,
         request.atol,
         request.rtol,
+        request.allow_nan,
     )
     return make_plan(match, targets, choice)
 
@@ -136,6 +137,9 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
             if part not in kept.fingerprints
         }
         checks = [*kept.checks, *_verify(plan, desk, progress)]
+    told = tuple(dict.fromkeys([*match.evidence, *desk.notes]))
+    plan = attrs.evolve(plan, match=attrs.evolve(match, evidence=told))
+    match = plan.match
     refuse_failed(checks, match, choice)
     paths = [file.path for file in kept.files]
     write_documents(plan, staging.folder, paths, example=request.example or kept.example)

@@ -42,6 +42,7 @@ class Request(Noun):
         dry_run: Decide everything, write nothing.
         overwrite: Replace an existing output as a whole.
         add: Put further targets into an existing output of the same input.
+        allow_nan: Write graphs of which an output is NaN for every input.
     """
 
     checkpoint: Path
@@ -65,6 +66,7 @@ class Request(Noun):
     dry_run: bool = False
     overwrite: bool = False
     add: bool = False
+    allow_nan: bool = False
 
     def __attrs_post_init__(self) -> None:
         levels = get_args(VerifyLevel)

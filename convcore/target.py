@@ -37,6 +37,7 @@ class Choice(Noun):
         verify: How much is proved after writing.
         atol: Absolute parity tolerance, or None for 1e-5 x max(1, largest reference value).
         rtol: Relative parity tolerance, or None for 0.
+        allow_nan: Whether an output that is NaN for every input may be written, not proved.
     """
 
     components: tuple[str, ...]
@@ -47,6 +48,7 @@ class Choice(Noun):
     verify: VerifyLevel = "fast"
     atol: float | None = None
     rtol: float | None = None
+    allow_nan: bool = False
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -115,6 +117,7 @@ class Workspace(Noun):
         choice: What was asked for.
         outputs: Everything this run writes into the folder, of all targets.
         progress: Called with (bytes done, bytes in all) from time to time.
+        notes: Sentences that targets add to the evidence while they work.
     """
 
     folder: Path
@@ -124,6 +127,7 @@ class Workspace(Noun):
         default=lambda done, total: None, eq=False, repr=False
     )
     outputs: Sequence[Output] = attrs.field(default=(), eq=False, repr=False)
+    notes: list[str] = attrs.field(factory=list, eq=False, repr=False)
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from convcore.errors import UsageError
+from convcore.model import Size
 from convcore.names import nearest
 from convcore.samples import dynamic_axes
 
@@ -24,9 +25,10 @@ def sweep(
     Args:
         axes: Names of a graph's dynamic axes.
         sizes: Axis name to the sizes to try; axes that the graph lacks are passed over.
-        other: Size of an axis that ``sizes`` does not name; 1 for the batch.
+        other: Size of an axis that ``sizes`` does not name; 1 for the batch. An axis of which not
+            every size is legal gets the next that is.
     """
-    chosen = [sizes.get(axis) or ((1,) if axis == BATCH else (other,)) for axis in axes]
+    chosen = [sizes.get(axis) or (_legal(axis, 1 if axis == BATCH else other),) for axis in axes]
     cases = {tuple(case) for case in product(*chosen)}
     return [dict(zip(axes, case, strict=True)) for case in sorted(cases)]
 
@@ -45,3 +47,7 @@ def check_axes(graphs: Iterable[Graph], sizes: Mapping[str, Sequence[int]]) -> N
                 seen=(f"dynamic axes: {', '.join(sorted(known)) or 'none'}", *nearest(axis, known)),
                 remedy="name one of them with --size AXIS=N",
             )
+
+
+def _legal(axis: str, size: int) -> int:
+    return axis.legal(size) if isinstance(axis, Size) else size

@@ -37,6 +37,7 @@ from convcore.cli.commands import Session
 )
 @click.option("--atol", type=float, help="Absolute parity tolerance.")
 @click.option("--rtol", type=float, help="Relative parity tolerance.")
+@click.option("--allow-nan", is_flag=True, help="Write graphs whose outputs are NaN, not proved.")
 @click.option("--create-inference-script", is_flag=True, help="Write inference_example.py too.")
 @click.option("--hash-source", is_flag=True, help="Record the input's SHA-256.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, write nothing.")
@@ -76,6 +77,7 @@ def command(
         given["dry_run"],
         given["overwrite"],
         given["add"],
+        given["allow_nan"],
     )
     registry = load_registry(session.disabled, options.layouts_of(given["layout_file"]))
     from convcore.cli import show

@@ -211,6 +211,8 @@ def report(done: Report) -> None:
     ]
     if parity:
         table("Parity", ("file", "against", "max abs", "SNR dB"), parity)
+    unproved = [f"{c.file}: {said}" for c in done.checks for said in c.figures.get("unproved", ())]
+    lines("Not proved", unproved)
 
 
 def plugins(found: Sequence[Plugin], conflicts: Mapping[tuple[str, str], tuple[str, ...]]) -> None:

@@ -26,7 +26,8 @@ def refuse_failed(checks: Sequence[Check], match: LayoutMatch, choice: Choice) -
         broken = list(_not_finite(match, choice))
         seen += [f"{name} of {match.checkpoint.path.name} holds NaN or infinity" for name in broken]
         if broken:
-            remedy = "mend these weights, or write them as they are with --to pth"
+            remedy = "mend these weights, write them as they are with --to pth, or let outputs be "
+            remedy += "NaN with --allow-nan"
     raise VerificationError(
         f"{len(failed)} of {len(checks)} checks failed: {failed[0].file} ({failed[0].check})",
         seen=seen,
@@ -39,7 +40,7 @@ def told(figures: Any) -> str:
     return "; ".join(
         f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in figures.items()
-        if value is not None
+        if value is not None and name not in ("inputs", "worst_channel")  # the problems say which
     )
 
 

@@ -81,7 +81,7 @@ def _watch(inputs: list[torch.Tensor], limits: list[torch.Tensor]) -> Any:
                     max=rows
                 )
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's, untyped
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
@@ -94,4 +94,4 @@ def _watch(inputs: list[torch.Tensor], limits: list[torch.Tensor]) -> Any:
                     note(index, args[0].shape[axis])
             return func(*args, **(kwargs or {}))
 
-    return Watch()
+    return Watch()  # type: ignore[no-untyped-call]  # torch's, untyped

@@ -12,12 +12,14 @@ from convcore import onnx_runtime
 from convcore.network import run, run_exactly, widened
 from convcore.proof import channels, telling
 from convcore.proof.agreement import Tolerance, measure
+from convcore.proof.constants import disagreements
 from convcore.proof.trials import Trial, inputs_of, trials
 from convcore.target import Check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import onnx_ir as ir
     import torch
 
     from convcore.model import Graph
@@ -43,6 +45,7 @@ def compare(
     rtol: float | None = None,
     seed: int = 0,
     allow_nan: bool = False,
+    program: ir.Model | None = None,
 ) -> Check:
     """Run the network and the file on the same inputs and compare every output.
 
@@ -58,6 +61,8 @@ def compare(
         rtol: Likewise.
         seed: Of the inputs.
         allow_nan: Let an output pass that is NaN for every input; it is not proved then.
+        program: What torch exported, with the weights of ``module``: what no output can show is
+            held against it (``convcore.proof.constants``). None leaves that out.
 
     Returns:
         A check named ``parity`` with the figures of ``convcore.proof.agreement.measure``, the
@@ -89,6 +94,9 @@ def compare(
     passed, figures = measure([(one.reference, one.found) for one in runs], Tolerance(atol, rtol))
     figures["float64"] = wide is not None
     problems, unproved, worst = _judged(runs, atol, rtol, figures, allow_nan=allow_nan)
+    if program is not None:
+        wrong, unexplained = disagreements(path, program, graph.affine)
+        problems, unproved = problems + wrong, unproved + unexplained
     problems = [*dict.fromkeys([*figures.pop("problems", ()), *problems, *misfits])]
     asked = {"atol": atol, "rtol": rtol, "worst_channel": worst}
     figures |= {name: value for name, value in asked.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Outputs that tell nothing: what is the same, or at its limits, for every input proves no graph."""
+"""Outputs that tell nothing: one that is the same for every input, or saturated, is no proof."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from convcore.interrupts import removed_at_the_end
 from convcore.model import Graph
 from convcore.samples import draw, sizes_for
 from convcore_onnx.likeness import same_but_for_weights
+from convcore_onnx.ranges import check_ranges
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,11 +36,13 @@ class Export:
         graph: What was exported; only its inputs and outputs count for another.
         module: The network in eval mode.
         model: Its ONNX form; initializers carry the names of the network's state dict.
+        evidence: What torch assumed of the sizes.
     """
 
     graph: Graph
     module: torch.nn.Module
     model: ir.Model
+    evidence: Sequence[str] = ()
 
     def serves(self, graph: Graph, module: torch.nn.Module) -> bool:
         """Whether ``refilled`` gives exactly what an export of this module would give.
@@ -94,7 +97,8 @@ def export(module: torch.nn.Module, graph: Graph, opset: int) -> Export:
     """Trace the network.
 
     Raises:
-        TargetError: torch's exporter failed, with its reason in one line.
+        TargetError: torch's exporter failed, with its reason in one line; or what it exported does
+            not hold for all sizes of the axes.
     """
     import torch
 
@@ -128,7 +132,9 @@ def export(module: torch.nn.Module, graph: Graph, opset: int) -> Export:
             "needs a graph of its own in the layout",
         ) from error
     assert program is not None  # None stands for "written to a file", which was not asked for
-    return Export(graph, module, program.model)
+    assert program.exported_program is not None  # only files that were read back have none
+    evidence = check_ranges(program.exported_program, graph)
+    return Export(graph, module, program.model, evidence)
 
 
 @contextlib.contextmanager

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+import attrs
 
 from convcore.errors import LayoutError, TargetError, UsageError
 from convcore.model import Graph, LayoutMatch
 from convcore.names import counted, few
 from convcore.network import placed
 from convcore.target import Choice, Output
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 DEFAULT_OPSET = 20
 # torch exports 18 natively and converts to its neighbours; from 23 on a file needs an IR version
@@ -21,11 +26,19 @@ EXTERNAL_ABOVE = 100 << 20
 _NODES, _PER_TENSOR = 256 << 10, 1 << 10
 
 
-class Job(NamedTuple):
-    """What is remembered of a planned file until it is written."""
+@attrs.define(eq=False)
+class Job:
+    """What is remembered of a planned file until it is proved.
+
+    Attributes:
+        graph: What it computes.
+        opset: Asked for.
+        program: What torch exported, before any change, with this graph's weights; set by writing.
+    """
 
     graph: Graph
     opset: int
+    program: ir.Model | None = None
 
 
 def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:

@@ -46,7 +46,7 @@ def _write(output: Output, workspace: Workspace, exports: list[Export], ledger: 
     job: Job = output.plan
     graph, match = job.graph, workspace.match
     module = bare(graph, match)
-    traced = _traced(module, job, exports)
+    traced = job.program = _traced(module, job, exports, workspace.notes)
     model = traced.clone()
     if graph.affine is not None:
         normalise(model, graph.affine)
@@ -66,9 +66,10 @@ def _write(output: Output, workspace: Workspace, exports: list[Export], ledger: 
     ledger.add(output.path, traced, model, state, names, cast)
 
 
-def _traced(module: torch.nn.Module, job: Job, exports: list[Export]) -> ir.Model:
+def _traced(module: torch.nn.Module, job: Job, exports: list[Export], notes: list[str]) -> ir.Model:
     for known in exports:
         if known.serves(job.graph, module):
             return known.refilled(module)
     exports.append(export(module, job.graph, job.opset))
+    notes.extend(exports[-1].evidence)
     return exports[-1].model
