@@ -153,7 +153,8 @@ def zeroed(place: int) -> Callable[[np.ndarray], np.ndarray]:
 
 FLOATS = [
     "table.weight", "mix.weight", "mix.bias", "joined.weight", "joined.bias", "norm.weight",
-    "norm.bias", "query.weight", "query.bias", "key.weight", "head.weight", "pick.weight", "pick.bias",
+    "norm.bias", "query.weight", "query.bias", "key.weight", "head.weight", "pick.weight",
+    "pick.bias",
 ]  # fmt: skip
 
 for _name in FLOATS:
