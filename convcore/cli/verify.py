@@ -63,6 +63,8 @@ def command(
     parity = [check for check in skipped if check.check.startswith("parity")]
     others = [check for check in skipped if check not in parity]
     show.lines("Parity not re-run", [f"{c.file}: {c.figures['reason']}" for c in parity])
+    unproved = [(c.file, said) for c in made for said in c.figures.get("unproved", ())]
+    show.lines("Compared, and not proved", [f"{file}: {said}" for file, said in unproved])
     show.lines("Not checked", [f"{c.file}: {c.check}: {c.figures['reason']}" for c in others])
     show.lines("As recorded", ["nothing here can confirm the source, its evidence, the versions"])
 

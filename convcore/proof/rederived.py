@@ -217,7 +217,11 @@ def _example(folder: Path, content: Mapping[str, Any], match: LayoutMatch) -> Ch
     from convcore.output.example import render
 
     paths = [file["path"] for file in content["files"] if file["target"] is not None]
-    same = render(match, (), paths).encode() == (folder / EXAMPLE).read_bytes()
+    try:
+        script = render(match, (), paths)
+    except Exception as error:  # a template meets settings that its layout never gives it
+        return _check(EXAMPLE, "content", [f"no script can be made of these settings: {error}"])
+    same = script.encode() == (folder / EXAMPLE).read_bytes()
     return _check(EXAMPLE, "content", [] if same else ["it is not the script for these files"])
 
 

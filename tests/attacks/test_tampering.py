@@ -293,6 +293,29 @@ def test_a_scaled_graph_is_found_whatever_tolerance_the_manifest_names(graphs: P
     assert "parity" in found
 
 
+def test_a_graph_that_takes_other_inputs_fails_without_a_traceback(graphs: Path) -> None:
+    import onnx
+
+    path = graphs / "generator_AB.onnx"
+    model = onnx.load(str(path))
+    more = onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1])
+    model.graph.input.append(more)
+    onnx.save(model, str(path))
+    mend(graphs)
+
+    found = [c for c in verify(graphs, load_registry()) if not c.passed]
+
+    assert [(check.file, check.check) for check in found] == [(path.name, "parity")]
+
+
+def test_a_setting_that_the_script_needs_and_lacks_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    convert(ROOT / "examples/etm/models", out, create_inference_script=True)
+    edit(out, lambda m: m["settings"].pop("one_sided"))
+
+    assert faults(out)
+
+
 NAMELESS: dict[str, Any] = {"null": None, "another's": "generator_BA"}
 
 
