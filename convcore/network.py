@@ -91,8 +91,17 @@ def run(module: torch.nn.Module, graph: Graph, inputs: Mapping[str, np.ndarray[A
 
 def widened(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the parameters and buffers of a network in float64, for ``run_exactly``."""
-    named = (*module.named_parameters(), *module.named_buffers())
-    return {name: t.double() if t.is_floating_point() else t for name, t in named}
+    made: dict[int, torch.Tensor] = {}
+    wide = {}
+    # Each module once, and each of its tensors, even where others hold the same one: a name too
+    # few would leave a float32 behind, one too many would be put back in the wrong order.
+    for prefix, part in module.named_modules():
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None and tensor.is_floating_point():
+                wide[f"{prefix}.{name}" if prefix else name] = made.setdefault(
+                    id(tensor), tensor.double()
+                )
+    return wide
 
 
 def run_exactly(
@@ -112,7 +121,7 @@ def run_exactly(
     given = [value.double() if value.is_floating_point() else value for value in given]
     try:
         with torch.inference_mode():
-            answer = torch.func.functional_call(module, dict(wide), tuple(given))
+            answer = torch.func.functional_call(module, dict(wide), tuple(given), tie_weights=False)
     except Exception:  # an operator without float64, a cast in the network: whatever it says
         return None
     values = (answer,) if isinstance(answer, torch.Tensor) else tuple(answer)
