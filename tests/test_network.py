@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from convcore.errors import TargetError
 from convcore.model import Affine
-from convcore.network import build, run
+from convcore.network import build, run, run_exactly, widened
 from tests import small_layouts as small
 from tests.small_layouts import graph
 
@@ -131,3 +132,30 @@ def test_running_names_the_outputs(tmp_path: Path) -> None:
     found = run(build(net, match), net, {"x": x.numpy()})
 
     assert {name: array.shape for name, array in found.items()} == {"y": (2, 3)}
+
+
+class Tied(nn.Module):
+    """One module under two names, and one tensor in two modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = self.first
+        self.last = nn.Linear(4, 4, bias=False)
+        self.last.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(x)))
+
+
+def test_running_in_float64_leaves_a_network_with_tied_weights_as_it_was() -> None:
+    torch.manual_seed(6)
+    module, x = Tied().eval().requires_grad_(False), torch.randn(2, 4).numpy()
+    before = run(module, graph("net", Tied), {"x": x})
+
+    exact = run_exactly(module, widened(module), graph("net", Tied), {"x": x})
+
+    assert exact is not None
+    assert exact["y"].dtype == np.float64
+    np.testing.assert_allclose(exact["y"], before["y"], rtol=1e-5, atol=1e-6)
+    assert np.array_equal(run(module, graph("net", Tied), {"x": x})["y"], before["y"])
