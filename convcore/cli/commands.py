@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-import json
 import os
 import sys
 import time
@@ -16,13 +15,8 @@ from typing import Any
 import click
 
 from convcore import __version__
-from convcore.errors import (
-    ConvcoreError,
-    PluginError,
-    PluginWarning,
-    UsageError,
-    VerificationError,
-)
+from convcore.cli.faults import OutOfMemory, explain, is_verbose, unforeseen
+from convcore.errors import ConvcoreError, PluginWarning, UsageError
 
 # One module per command, imported only when that command is asked for.
 _COMMANDS = {
@@ -45,8 +39,6 @@ _SUMMARIES = {
     "bench-diff": "Compare two saved latency measurements.",
     "plugins": "List what is installed, from where, and what is broken.",
 }
-_LONGEST = 1900
-_FRAMES = 4
 _VERBOSE = "Show plans, timings and tracebacks on stderr."
 
 
@@ -121,12 +113,12 @@ def answer(arguments: list[str]) -> int:
             with interruptible():
                 started = time.perf_counter()
                 exit_code = main.main(arguments, prog_name="convcore", standalone_mode=False)
-                if _is_verbose(arguments):
+                if is_verbose(arguments):
                     sys.stderr.write(f"{time.perf_counter() - started:.3f} s in all\n")
             sys.stdout.flush()
             return exit_code if isinstance(exit_code, int) else 0  # what ctx.exit was given
         except ConvcoreError as error:
-            return _explain(error, arguments)
+            return explain(error, arguments)
         except click.exceptions.Exit as exit_:
             return exit_.exit_code
         except click.exceptions.NoArgsIsHelpError as help_:
@@ -135,7 +127,7 @@ def answer(arguments: list[str]) -> int:
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "convcore"
             fault = UsageError(error.format_message(), remedy=f"see {where} --help")
-            return _explain(fault, arguments)
+            return explain(fault, arguments)
         except click.Abort:
             return 130
         except Interrupted as signal_:
@@ -148,41 +140,13 @@ def answer(arguments: list[str]) -> int:
             return 0
         except MemoryError:
             remedy = "free some memory, or take single components with --component"
-            return _explain(_OutOfMemory("out of memory", remedy=remedy), arguments)
+            return explain(OutOfMemory("out of memory", remedy=remedy), arguments)
         except OSError as error:
             what = f"{error.filename or 'standard output'}: {error.strerror or error}"
-            return _explain(UsageError(what, remedy="check the path and its rights"), arguments)
+            return explain(UsageError(what, remedy="check the path and its rights"), arguments)
         except Exception as error:
-            return _explain(_unforeseen(error, arguments), arguments)
+            return explain(unforeseen(error, arguments, _COMMANDS), arguments)
     return 0
-
-
-class _OutOfMemory(ConvcoreError):
-    exit_code = 5
-
-
-class _Bug(ConvcoreError):
-    default_kind = "bug"
-
-
-def _unforeseen(error: Exception, arguments: list[str]) -> ConvcoreError:
-    """What nobody foresaw: a package that is not there, else a bug, with where it happened."""
-    from convcore.packages import lacking, not_installed
-
-    package = lacking(error)
-    if package is not None:
-        known = [word for word in arguments if word in _COMMANDS]
-        return not_installed([package], " ".join(("convcore", *known[:1])))
-    import traceback
-
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    fault = _Bug(
-        f"{type(error).__name__}: {error}",
-        seen=[f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames],
-        remedy="this is a bug of convcore: report it with the command and what -v adds",
-    )
-    fault.__cause__ = error
-    return fault
 
 
 @contextlib.contextmanager
@@ -225,38 +189,3 @@ def _warnings() -> Iterator[None]:
         warnings.simplefilter("default", PluginWarning)
         warnings.showwarning = show
         yield
-
-
-def _is_verbose(arguments: list[str]) -> bool:
-    return bool({"-v", "--verbose"} & {*arguments})
-
-
-def _explain(error: ConvcoreError, arguments: list[str]) -> int:
-    """Print an error once: for people on stderr, as one JSON document on stdout."""
-    from convcore.escape import printable
-
-    with contextlib.suppress(OSError, ValueError):
-        if (
-            isinstance(error, PluginError | VerificationError | _Bug)
-            and error.__cause__
-            and _is_verbose(arguments)
-        ):
-            import traceback
-
-            # For the author, of the plugin or of convcore: where in their code it happened.
-            traceback.print_exception(error.__cause__)
-        if "--json" in arguments:
-            sys.stdout.write(f"{json.dumps({'error': error.as_dict()})}\n")
-            sys.stdout.flush()
-        else:
-            lines = [f"error: {printable(error.what, 700)}"]
-            lines += [f"  - {printable(item, 200)}" for item in error.seen]
-            remedy = f"  {printable(error.remedy, 300)}"
-            text = "\n".join(lines)
-            if len(text.encode()) + len(remedy.encode()) > _LONGEST:
-                more = f"\n  - … {len(error.seen)} findings in all; --json shows every one"
-                room = _LONGEST - len(remedy.encode()) - len(more.encode())
-                text = text.encode()[:room].decode(errors="ignore").rpartition("\n")[0] + more
-            sys.stderr.write(f"{text}\n{remedy}\n")
-            sys.stderr.flush()
-    return error.exit_code
