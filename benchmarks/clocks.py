@@ -24,10 +24,10 @@ from convcore.bench import backends
 from convcore.bench.job import Job
 from convcore.bench.sampling import Method, sample, warm_up
 from convcore.bench.sweep import sweep
-from convcore.host import load_registry
-from convcore.network import build
-from convcore.proof.reopened import reopen
-from convcore.samples import draw, dynamic_axes
+from convcore.engine.audit.reopened import reopen
+from convcore.host.registry import load_registry
+from convcore.layouts.example_inputs import draw, dynamic_axes
+from convcore.targets.networks import build
 
 SECONDS = 0.4
 WARM_UP = 50

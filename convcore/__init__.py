@@ -7,7 +7,7 @@ The three verbs of the command line, without its printing:
 - `convcore.open_checkpoint(path)` gives its tensors, lazily.
 
 Everything else here is what plugins are written with: the nouns, the marker `hookimpl`, the
-errors. Authors of targets use the module `convcore.weights` too, authors of sources
+errors. Authors of targets use the module `convcore.targets.weights` too, authors of sources
 `convcore.unwrap`, and tests are made by `convcore.testing`. What is named here, there, and in
 plugins/README.md is stable; every other module may change with any release.
 """
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from convcore.api import convert, inspect, open_checkpoint
     from convcore.archive import Archive, LazyTensor, Opaque, TensorSpec
-    from convcore.assumption import Assumption
+    from convcore.engine.inspection import Inspection
     from convcore.errors import (
         ConvcoreError,
         LayoutError,
@@ -30,26 +30,15 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from convcore.hookspecs import hookimpl
-    from convcore.inspection import Inspection
-    from convcore.layout_file import layouts_from_toml
-    from convcore.model import (
-        Affine,
-        Axis,
-        Checkpoint,
-        Component,
-        Graph,
-        Input,
-        Layout,
-        LayoutMatch,
-        Schema,
-        Setting,
-        Size,
-        Source,
-    )
-    from convcore.output.report import Report, WrittenFile
-    from convcore.settings import Settler
-    from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+    from convcore.host.hookspecs import hookimpl
+    from convcore.layouts.assumption import Assumption
+    from convcore.layouts.graph import Affine, Axis, Graph, Size
+    from convcore.layouts.layout import Component, Layout, LayoutMatch, Schema, Setting
+    from convcore.layouts.layout_file.reading import layouts_from_toml
+    from convcore.layouts.settings import Settler
+    from convcore.sources.source import Checkpoint, Input, Source
+    from convcore.targets.report import Report, WrittenFile
+    from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 
 __version__ = "0.1.0"
 
@@ -98,24 +87,63 @@ __all__ = [
 
 # Where each name lives; nothing is imported before it is asked for.
 _HOMES = {
-    "api": ("convert", "inspect", "open_checkpoint"),
-    "archive": ("Archive", "LazyTensor", "Opaque", "TensorSpec"),
-    "assumption": ("Assumption",),
+    "api": (
+        "convert",
+        "inspect",
+        "open_checkpoint",
+    ),
+    "archive": (
+        "Archive",
+        "LazyTensor",
+        "Opaque",
+        "TensorSpec",
+    ),
+    "engine.inspection": ("Inspection",),
     "errors": (
-        "ConvcoreError", "LayoutError", "PluginError", "PluginWarning", "SourceError",
-        "TargetError", "UsageError", "VerificationError",
+        "ConvcoreError",
+        "LayoutError",
+        "PluginError",
+        "PluginWarning",
+        "SourceError",
+        "TargetError",
+        "UsageError",
+        "VerificationError",
     ),
-    "hookspecs": ("hookimpl",),
-    "inspection": ("Inspection",),
-    "layout_file": ("layouts_from_toml",),
-    "model": (
-        "Affine", "Axis", "Checkpoint", "Component", "Graph", "Input", "Layout",
-        "LayoutMatch", "Schema", "Setting", "Size", "Source",
+    "host.hookspecs": ("hookimpl",),
+    "layouts.assumption": ("Assumption",),
+    "layouts.graph": (
+        "Affine",
+        "Axis",
+        "Graph",
+        "Size",
     ),
-    "output.report": ("Report", "WrittenFile"),
-    "settings": ("Settler",),
-    "target": ("Check", "Choice", "LedgerEntry", "Output", "Target", "Workspace"),
-}  # fmt: skip
+    "layouts.layout": (
+        "Component",
+        "Layout",
+        "LayoutMatch",
+        "Schema",
+        "Setting",
+    ),
+    "layouts.layout_file.reading": ("layouts_from_toml",),
+    "layouts.settings": ("Settler",),
+    "sources.source": (
+        "Checkpoint",
+        "Input",
+        "Source",
+    ),
+    "targets.report": (
+        "Report",
+        "WrittenFile",
+    ),
+    "targets.target": (
+        "Check",
+        "Choice",
+        "LedgerEntry",
+        "Output",
+        "Target",
+        "Workspace",
+    ),
+}
 
 if not TYPE_CHECKING:  # else a misspelt name would pass for Any
 

@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from convcore.engine.conversion import convert as carry_out
+from convcore.engine.inspection import Inspection, look
+from convcore.engine.request import Request
 from convcore.errors import warn
-from convcore.host import Registry, load_registry
-from convcore.inspection import Inspection, look
-from convcore.layout_file import read_layout
-from convcore.model import Checkpoint
-from convcore.output.report import Report
-from convcore.pipeline import convert as carry_out
-from convcore.read import read_checkpoint
-from convcore.request import Request
-from convcore.target import VerifyLevel
+from convcore.host.registry import Registry, load_registry
+from convcore.layouts.layout_file.reading import read_layout
+from convcore.sources.reading import read_checkpoint
+from convcore.sources.source import Checkpoint
+from convcore.targets.report import Report
+from convcore.targets.target import VerifyLevel
 
 AnyPath = str | os.PathLike[str]
 

@@ -8,8 +8,8 @@ from typing import Any
 from convcore.archive import Archive, LazyTensor, as_mapping, as_plain, as_state_dict, walk_tensors
 from convcore.archive.tree import part_name
 from convcore.errors import SourceError, UsageError
-from convcore.model import Checkpoint, Input
 from convcore.names import counted, few, nearest
+from convcore.sources.source import Checkpoint, Input
 
 # Names under which training scripts keep the model (met in public checkpoints): those that mean
 # all of it, whatever else is there, and those that may mean one of several networks.

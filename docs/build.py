@@ -13,8 +13,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-MODULES = ("convcore", "convcore.weights", "convcore.unwrap", "convcore.settings",
-           "convcore.hookspecs", "convcore.testing")  # fmt: skip
+MODULES = ("convcore", "convcore.targets.weights", "convcore.unwrap", "convcore.layouts.settings",
+           "convcore.host.hookspecs", "convcore.testing")  # fmt: skip
 
 
 def build(folder: Path) -> list[Path]:

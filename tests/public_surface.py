@@ -13,11 +13,11 @@ from types import ModuleType
 
 MODULES = (
     "convcore",
-    "convcore.hookspecs",
-    "convcore.settings",
+    "convcore.host.hookspecs",
+    "convcore.layouts.settings",
     "convcore.testing",
     "convcore.unwrap",
-    "convcore.weights",
+    "convcore.targets.weights",
 )
 
 

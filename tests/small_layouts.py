@@ -8,10 +8,11 @@ from pathlib import Path
 import attrs
 import torch
 
-from convcore.host import Registry, load_registry
-from convcore.match import match_layout
-from convcore.model import Axis, Component, Graph, Layout, LayoutMatch
-from convcore.read import read_checkpoint
+from convcore.host.registry import Registry, load_registry
+from convcore.layouts.graph import Axis, Graph
+from convcore.layouts.layout import Component, Layout, LayoutMatch
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
 
 X = Axis("x", ("batch", 4))
 Y = Axis("y", ("batch", 3))

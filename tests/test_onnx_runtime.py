@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from convcore import onnx_runtime
-from convcore.model import Axis, Graph
-from convcore.proof.parity import compare
+from convcore.layouts.graph import Axis, Graph
+from convcore.verification.parity import compare
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("convcore/**/*.py"), *ROOT.glob("plugins/**/*.py")])

@@ -10,12 +10,12 @@ import attrs
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.inspection import inspect
+from convcore.engine.request import Request
 from convcore.errors import SourceError
-from convcore.host import Registry, load_registry
-from convcore.inspection import inspect
-from convcore.model import Source
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
+from convcore.sources.source import Source
 from tests.conftest import ROOT
 
 ETM = ROOT / "examples/etm/models"

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from convcore.model import Axis, Graph, LayoutMatch, Shape
-from convcore.output import manifest
-from convcore.target import Choice, Workspace
+from convcore.layouts.graph import Axis, Graph, Shape
+from convcore.layouts.layout import LayoutMatch
+from convcore.manifest import document as manifest
+from convcore.targets.target import Choice, Workspace
 
 if TYPE_CHECKING:
     import onnx
 
     from convcore.bench.job import Job
     from convcore.bench.request import Request
-    from convcore.host import Registry
+    from convcore.host.registry import Registry
 
 NO_WEIGHTS = "there are no weight files (.pth or .safetensors) here to build the network from"
 _WEIGHTS = ("pth", "safetensors")
@@ -83,7 +84,7 @@ class Origin:
 
 def open_origin(folder: Path, registry: Registry) -> Origin:
     """Read an output folder back."""
-    from convcore.proof.reopened import reopen
+    from convcore.engine.audit.reopened import reopen
 
     match = reopen(folder, registry)
     return Origin(folder, manifest.load(folder), registry, match if match.states else None)
@@ -91,11 +92,11 @@ def open_origin(folder: Path, registry: Registry) -> Origin:
 
 def registry_for(work: Job | Request) -> Registry:
     """The plugins, and the layout file, that a job or request was given."""
-    from convcore.host import load_registry
+    from convcore.host.registry import load_registry
 
     if work.layout_file is None:
         return load_registry(work.disabled)
-    from convcore.layout_file import read_layout
+    from convcore.layouts.layout_file.reading import read_layout
 
     return load_registry(work.disabled, [read_layout(Path(work.layout_file))])
 

@@ -20,16 +20,16 @@ from convcore.bench.devices import choose_devices
 from convcore.bench.job import as_line, from_line
 from convcore.bench.machine import machine
 from convcore.bench.origin import open_origin, registry_for
-from convcore.bench.process import answer_on_stdout
 from convcore.bench.request import Request
 from convcore.bench.subject import Subject, make_subject, wanted_graphs
 from convcore.bench.sweep import check_axes
 from convcore.errors import ConvcoreError, UsageError
-from convcore.output import manifest
+from convcore.manifest import document as manifest
 from convcore.packages import lacking, not_installed
+from convcore.workers.process import answer_on_stdout
 
 if TYPE_CHECKING:
-    from convcore.host import Registry
+    from convcore.host.registry import Registry
 
 _PACKAGES = ("convcore", "torch", "onnxruntime", "onnxruntime-gpu", "onnx", "onnxscript", "numpy")
 
@@ -119,8 +119,8 @@ def _folder(request: Request, registry: Registry) -> Path:
                 remedy="time the checkpoint itself with this option, or convert it again with it",
             )
         return path.absolute()
-    from convcore import pipeline
-    from convcore.request import Request as Conversion
+    from convcore.engine import conversion as pipeline
+    from convcore.engine.request import Request as Conversion
 
     output = Path(request.scratch, "converted")
     conversion = Conversion(path, output, verify="none", **request.conversion)

@@ -13,7 +13,7 @@ import attrs
 from convcore.archive.bounded_json import read_json
 from convcore.bench.record import SCHEMA_VERSION, Benchmark, Run
 from convcore.errors import SourceError, UsageError
-from convcore.output.place import umask
+from convcore.output.destination import umask
 
 MAX_SAMPLES = 2000
 

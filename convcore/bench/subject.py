@@ -12,12 +12,12 @@ from convcore.bench.job import Case
 from convcore.bench.origin import NO_WEIGHTS, Origin
 from convcore.bench.sweep import sweep
 from convcore.errors import ConvcoreError, UsageError
+from convcore.layouts.example_inputs import draw, dynamic_axes
 from convcore.names import nearest
-from convcore.samples import draw, dynamic_axes
 
 if TYPE_CHECKING:
     from convcore.bench.request import Request
-    from convcore.model import Graph
+    from convcore.layouts.graph import Graph
 
 
 @attrs.frozen
@@ -109,7 +109,7 @@ def make_subject(origin: Origin, graph: Graph, request: Request) -> Subject:
 def _cases(origin: Origin, graph: Graph, scratch: Path, request: Request) -> tuple[Case, ...]:
     import numpy as np
 
-    from convcore.network import build, run
+    from convcore.targets.networks import build, run
 
     module = None if origin.match is None else build(graph, origin.match)
     cases: list[Case] = []

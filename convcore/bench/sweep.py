@@ -7,12 +7,12 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from convcore.errors import UsageError
-from convcore.model import Size
+from convcore.layouts.example_inputs import dynamic_axes
+from convcore.layouts.graph import Size
 from convcore.names import nearest
-from convcore.samples import dynamic_axes
 
 if TYPE_CHECKING:
-    from convcore.model import Graph
+    from convcore.layouts.graph import Graph
 
 BATCH = "batch"
 

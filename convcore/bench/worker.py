@@ -1,6 +1,6 @@
 """The process that times one contender: a job on stdin, answers on stdout, one JSON line each.
 
-Started as ``python -m convcore.bench.worker`` by ``convcore.bench.process``.
+Started as ``python -m convcore.bench.worker`` by ``convcore.workers.process``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.bench import backends
-from convcore.bench.backends import Contender
+from convcore.bench.backends.contender import Contender
 from convcore.bench.interference import cpu_use, others_share
 from convcore.bench.job import Answer, Case, Job, as_line, from_line
-from convcore.bench.process import answer_on_stdout
 from convcore.bench.record import Parity, Run
 from convcore.bench.sampling import sample, warm_up
+from convcore.workers.process import answer_on_stdout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,7 @@ def read_arrays(path: Path) -> dict[str, Arrays]:
 
 def compare(expected: Arrays, outputs: Arrays, atol: float | None) -> Parity:
     """Compare outputs with torch eager's."""
-    from convcore.proof import agreement
+    from convcore.verification import numerics as agreement
 
     passed, figures = agreement.measure([(expected, outputs)], agreement.Tolerance(atol))
     return Parity(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convcore.bench.inheritance import inherited
 from convcore.bench.job import Answer, Case, Job, as_line, from_line
-from convcore.bench.process import Process
+from convcore.workers.process import Process
 
 SILENCE_SECONDS = 900.0
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -49,9 +49,9 @@ def command(
     session: Session, /, checkpoint: Path, output: Path, as_json: bool, **given: Any
 ) -> None:
     """Convert CHECKPOINT (a file or a folder) and verify what was written."""
-    from convcore.host import load_registry
-    from convcore.pipeline import convert
-    from convcore.request import Request
+    from convcore.engine.conversion import convert
+    from convcore.engine.request import Request
+    from convcore.host.registry import load_registry
 
     names = [text for text in given["components"] if "=" not in text]
     splits = options.pairs([t for t in given["components"] if "=" in t], "--component")

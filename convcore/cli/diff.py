@@ -20,8 +20,8 @@ from convcore.cli.commands import Session
 def command(session: Session, first: Path, second: Path, as_json: bool) -> None:
     """Compare two checkpoints or output folders: same, changed, missing, added."""
     from convcore.cli import show
-    from convcore.host import load_registry
-    from convcore.proof.difference import diff
+    from convcore.engine.difference import diff
+    from convcore.host.registry import load_registry
 
     result = diff(first, second, load_registry(session.disabled))
     if as_json:

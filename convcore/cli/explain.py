@@ -17,8 +17,8 @@ from convcore.errors import UsageError
 def command(folder: Path, tensor: str, as_json: bool) -> None:
     """Say where one tensor of the output in DIR came from or went."""
     from convcore.cli import show
+    from convcore.manifest import document as manifest
     from convcore.names import nearest
-    from convcore.output import manifest
 
     content = manifest.load(folder)
     rows = [row for row in content["ledger"] if tensor in (row["tensor"], row["key"])]

@@ -23,8 +23,8 @@ from convcore.errors import UsageError
 def command(session: Session, /, checkpoint: Path, as_json: bool, **given: Any) -> None:
     """Say what CHECKPOINT is; nothing in it is run and torch is not needed."""
     from convcore.cli import show
-    from convcore.host import load_registry
-    from convcore.inspection import inspect
+    from convcore.engine.inspection import inspect
+    from convcore.host.registry import load_registry
 
     registry = load_registry(session.disabled, options.layouts_of(given["layout_file"]))
     show.broken_plugins(registry)
@@ -35,8 +35,8 @@ def command(session: Session, /, checkpoint: Path, as_json: bool, **given: Any) 
             raise UsageError(
                 f"{option} would change nothing with --suggest-layout", remedy="give one of them"
             )
-        from convcore.layout_file import suggest
-        from convcore.read import read_checkpoint
+        from convcore.layouts.layout_file.draft import suggest
+        from convcore.sources.reading import read_checkpoint
 
         found = read_checkpoint(
             checkpoint,

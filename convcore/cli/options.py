@@ -76,6 +76,6 @@ def layouts_of(layout_file: Path | None) -> list[Any]:
     """Read the layout of ``--layout-file``, if one was given."""
     if layout_file is None:
         return []
-    from convcore.layout_file import read_layout
+    from convcore.layouts.layout_file.reading import read_layout
 
     return [read_layout(layout_file)]

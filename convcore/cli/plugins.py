@@ -16,7 +16,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     from convcore.cli import show
-    from convcore.host import load_registry
+    from convcore.host.registry import load_registry
 
     session: Session = ctx.obj
     registry = load_registry(session.disabled)

@@ -14,10 +14,11 @@ import click
 
 from convcore.errors import warn
 from convcore.escape import printable
-from convcore.host import Plugin, Registry
+from convcore.host.entries import Plugin
+from convcore.host.registry import Registry
 
 if TYPE_CHECKING:
-    from convcore.output.report import Report
+    from convcore.targets.report import Report
 
 _PROGRESS_AFTER_SECONDS = 1.0
 _LONG = 60

@@ -12,7 +12,7 @@ from convcore.cli import options
 from convcore.cli.commands import Session
 from convcore.errors import VerificationError
 from convcore.names import few
-from convcore.target import Check
+from convcore.targets.target import Check
 
 
 @click.command("verify")
@@ -34,10 +34,10 @@ def command(
 ) -> None:
     """Hold DIR against its manifest and re-run parity from what lies on disk."""
     from convcore.cli import show
-    from convcore.host import load_registry
-    from convcore.proof.failure import told
-    from convcore.proof.verification import verify
-    from convcore.request import refuse_no_tolerance
+    from convcore.engine.audit.verify import verify
+    from convcore.engine.request import refuse_no_tolerance
+    from convcore.host.registry import load_registry
+    from convcore.verification.failure import told
 
     refuse_no_tolerance(atol, rtol)
     registry = load_registry(session.disabled, options.layouts_of(layout_file))

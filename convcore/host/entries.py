@@ -12,14 +12,15 @@ from typing import Any
 import attrs
 import pluggy
 
-from convcore import hookspecs
+from convcore.host import hookspecs
 from convcore.host.discovery import Entry
 from convcore.host.guard import guarded
 from convcore.interrupts import Interrupted
-from convcore.model import Layout, Source
+from convcore.layouts.layout import Layout
 from convcore.names import nearest
 from convcore.noun import Noun
-from convcore.target import Target
+from convcore.sources.source import Source
+from convcore.targets.target import Target
 
 GROUP = "convcore.plugins"
 API_VERSION = 1

@@ -10,9 +10,11 @@ import attrs
 
 from convcore.archive import LazyTensor
 from convcore.errors import ConvcoreError, PluginError, VerificationError
-from convcore.model import Checkpoint, Graph, Layout, Schema, Source
+from convcore.layouts.graph import Graph
+from convcore.layouts.layout import Layout, Schema
 from convcore.packages import lacking
-from convcore.target import Check, LedgerEntry, Output, Target
+from convcore.sources.source import Checkpoint, Source
+from convcore.targets.target import Check, LedgerEntry, Output, Target
 
 Thing = TypeVar("Thing", Source, Layout, Target)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from convcore.weights.files import sha256_of
+from convcore.targets.weights.files import sha256_of
 
 
 class Digests:

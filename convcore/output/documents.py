@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convcore.archive.source_file import SourceFile
-from convcore.output import manifest
-from convcore.output.report import Plan
-from convcore.plan import EXAMPLE
-from convcore.weights.files import PIECE, create
+from convcore.engine.plan import EXAMPLE
+from convcore.manifest import document as manifest
+from convcore.targets.report import Plan
+from convcore.targets.weights.files import PIECE, create
 
 
 def write_documents(plan: Plan, folder: Path, kept: Sequence[str], *, example: bool) -> None:

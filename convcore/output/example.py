@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 
 import convcore
-from convcore.model import Axis, Graph, LayoutMatch
-from convcore.samples import draw, sizes_for
-from convcore.target import Output
-from convcore.weights import file_stem, local_names
+from convcore.layouts.example_inputs import draw, sizes_for
+from convcore.layouts.graph import Axis, Graph
+from convcore.layouts.layout import LayoutMatch
+from convcore.targets.target import Output
+from convcore.targets.weights import file_stem, local_names
 
 _TEMPLATES = Path(__file__).parent
 _TEMPLATE = _TEMPLATES / "inference_example.py.jinja"

@@ -10,7 +10,7 @@ import shutil
 import zlib
 from pathlib import Path
 
-from convcore.output.place import home_of
+from convcore.output.destination import home_of
 
 OLD = ".old"
 _MANIFEST = "manifest.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from convcore.errors import UsageError, warn
 from convcore.interrupts import removed_at_the_end, uninterrupted
+from convcore.output.destination import disk_fault
 from convcore.output.leftovers import lock_of
-from convcore.output.place import disk_fault
 
 _LOCK_SECONDS = 30.0
 _POLL_SECONDS = 0.1

@@ -19,11 +19,11 @@ import attrs
 from convcore.errors import TargetError, UsageError
 from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
 from convcore.names import few
+from convcore.output.destination import contents, disk_fault, exists, home_of, resolve, umask
 from convcore.output.digests import flush
+from convcore.output.foreign_files import bring_over, own_names, strangers_in, take
 from convcore.output.leftovers import OLD, are_there, clear, move_in, private_folder
 from convcore.output.lock import locked
-from convcore.output.place import contents, disk_fault, exists, home_of, resolve, umask
-from convcore.output.strangers import bring_over, own_names, strangers_in, take
 
 _RESERVE = 16 << 20
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)

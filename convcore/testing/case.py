@@ -8,17 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore import pipeline
+from convcore.engine import conversion as pipeline
+from convcore.engine.request import Request
 from convcore.errors import ConvcoreError, UsageError
-from convcore.host import LAYOUT_FILE, Registry, load_registry
 from convcore.host.entries import Plugin
-from convcore.layout_file import read_layout
-from convcore.match import match_layout
-from convcore.model import Checkpoint, Graph, LayoutMatch
-from convcore.output import manifest
-from convcore.output.report import Report
-from convcore.read import read_checkpoint
-from convcore.request import Request
+from convcore.host.registry import LAYOUT_FILE, Registry, load_registry
+from convcore.layouts.graph import Graph
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.layout_file.reading import read_layout
+from convcore.layouts.matching import match_layout
+from convcore.manifest import document as manifest
+from convcore.sources.reading import read_checkpoint
+from convcore.sources.source import Checkpoint
+from convcore.targets.report import Report
 
 if TYPE_CHECKING:
     from convcore.testing.suite import Suite

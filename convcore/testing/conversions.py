@@ -14,8 +14,8 @@ import pytest
 
 from convcore.archive import walk_tensors
 from convcore.errors import ConvcoreError, PluginError
-from convcore.model import Checkpoint
-from convcore.output import manifest
+from convcore.manifest import document as manifest
+from convcore.sources.source import Checkpoint
 from convcore.testing.case import Case
 from convcore.testing.disguise import HOSTILE, MARK, PRODUCT, changed_strings
 from convcore.testing.oracle import originals, same, tensors_in

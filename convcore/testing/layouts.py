@@ -9,12 +9,13 @@ from typing import ClassVar
 import attrs
 import pytest
 
-from convcore import network, onnx_runtime
+from convcore import onnx_runtime
 from convcore.errors import ConvcoreError, LayoutError
-from convcore.match import match_layout
-from convcore.match.candidates import REMAINDER
-from convcore.model import Schema
-from convcore.samples import draw, dynamic_axes, sizes_for
+from convcore.layouts.candidates import REMAINDER
+from convcore.layouts.example_inputs import draw, dynamic_axes, sizes_for
+from convcore.layouts.layout import Schema
+from convcore.layouts.matching import match_layout
+from convcore.targets import networks as network
 from convcore.testing.case import Case
 from convcore.testing.conversions import Conversions
 from convcore.testing.disguise import prefixed, reshaped, without

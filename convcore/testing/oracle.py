@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from convcore.model import Checkpoint
+    from convcore.sources.source import Checkpoint
 
 
 def tensors_in(path: Path) -> dict[str, torch.Tensor]:

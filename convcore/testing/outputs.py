@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convcore.output.manifest import schema
+from convcore.manifest.document import schema
 
 
 def digests(folder: Path) -> dict[str, str]:

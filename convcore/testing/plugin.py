@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from convcore.host import Registry
+    from convcore.host.registry import Registry
     from convcore.testing.case import Case
 
 pytest.register_assert_rewrite(
@@ -22,7 +22,7 @@ pytest.register_assert_rewrite(
 @pytest.fixture(scope="session")
 def convcore_registry() -> Registry:
     """Everything that the installed plugins declare."""
-    from convcore.host import load_registry
+    from convcore.host.registry import load_registry
 
     return load_registry()
 

@@ -115,7 +115,7 @@ def _folded(name: str) -> str:
 def _declare(plugin: str) -> None:
     import pluggy
 
-    from convcore import hookspecs
+    from convcore.host import hookspecs
     from convcore.host.discovery import installed
     from convcore.host.entries import GROUP, load
 

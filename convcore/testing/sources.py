@@ -10,8 +10,8 @@ import pytest
 
 from convcore.archive import walk_tensors
 from convcore.errors import ConvcoreError, SourceError
-from convcore.model import Checkpoint
-from convcore.read import open_input, read_checkpoint
+from convcore.sources.reading import open_input, read_checkpoint
+from convcore.sources.source import Checkpoint
 from convcore.testing.case import Case
 from convcore.testing.conversions import Conversions
 from convcore.testing.oracle import count, originals, same

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from convcore.model import Layout
+from convcore.layouts.layout import Layout
 from convcore.testing.case import Case
 from convcore.testing.processes import declared
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from convcore.engine.plan import ENGINE_FILES
 from convcore.errors import ConvcoreError, PluginError
-from convcore.model import Component, Layout
-from convcore.output import manifest
-from convcore.output.report import Report
-from convcore.plan import ENGINE_FILES
-from convcore.target import Choice, Output, Workspace
+from convcore.layouts.layout import Component, Layout
+from convcore.manifest import document as manifest
+from convcore.targets.report import Report
+from convcore.targets.target import Choice, Output, Workspace
 from convcore.testing.case import Case
 from convcore.testing.oracle import originals, same
 from convcore.testing.outputs import digests, schema_faults

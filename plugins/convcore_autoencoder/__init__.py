@@ -18,8 +18,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.hookspecs import hookimpl
-from convcore.model import Component, Layout, Source
+from convcore.host.hookspecs import hookimpl
+from convcore.layouts.layout import Component, Layout
+from convcore.sources.source import Source
 from convcore_autoencoder import extracted
 from convcore_autoencoder.assumptions import ASSUMED, KNOWN
 from convcore_autoencoder.configuration import configure

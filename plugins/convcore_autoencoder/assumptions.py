@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from convcore import Assumption
-from convcore.settings import positive
+from convcore.layouts.settings import positive
 
 IMAGE_SIZE = 128
 # A size beyond this is no image's: tracing it would exhaust the memory.

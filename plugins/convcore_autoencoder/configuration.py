@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convcore.model import LayoutMatch
-from convcore.settings import Settler
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.settings import Settler
 from convcore_autoencoder.schema import decoder_widths, encoder_widths, has_decoder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from convcore.archive import LazyTensor, as_mapping
-from convcore.model import Checkpoint, Input
+from convcore.sources.source import Checkpoint, Input
 from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of, state_dicts
 
 NAME = "autoencoder-extracted"

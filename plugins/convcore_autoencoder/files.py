@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.model import LayoutMatch
-from convcore.settings import departures
-from convcore.weights import local_names
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.settings import departures
+from convcore.targets.weights import local_names
 from convcore_autoencoder.assumptions import SHAPING
 
 MODEL_TYPE = "EnhancedResNet50Encoder"  # the name the origin's extracted files carry

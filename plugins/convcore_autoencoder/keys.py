@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from convcore.model import Shape
+from convcore.layouts.graph import Shape
 
 STAGES = (1, 2, 3, 4)
 _Entries = Iterator[tuple[str, Shape]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convcore.errors import LayoutError, UsageError
-from convcore.model import LayoutMatch
+from convcore.layouts.layout import LayoutMatch
 from convcore_autoencoder.assumptions import SHAPING
 
 # What a folder is looked through for, in this order: a convcore output, then a training run.
@@ -36,9 +36,9 @@ def weight_file(path: Path) -> Path:
 
 def read_encoder(file: Path) -> LayoutMatch:
     """Read a file as this layout; refuse tensors that the encoder has no place for."""
-    from convcore.host import load_registry
-    from convcore.match import match_layout
-    from convcore.read import read_checkpoint
+    from convcore.host.registry import load_registry
+    from convcore.layouts.matching import match_layout
+    from convcore.sources.reading import read_checkpoint
 
     registry = load_registry()
     match = match_layout(read_checkpoint(file, registry), registry, name="autoencoder")

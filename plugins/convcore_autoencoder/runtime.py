@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from convcore.errors import UsageError
-from convcore.model import LayoutMatch
+from convcore.layouts.layout import LayoutMatch
 from convcore.names import nearest
-from convcore.weights import local_names
+from convcore.targets.weights import local_names
 from convcore_autoencoder.files import MODEL_TYPE
 from convcore_autoencoder.loading import read_encoder, refuse_other_sizes, weight_file
 from convcore_autoencoder.nets import Encoder, set_norm_eps

@@ -7,8 +7,8 @@ from typing import Any
 
 from convcore.archive import as_mapping
 from convcore.errors import LayoutError
-from convcore.model import LayoutMatch
-from convcore.settings import Settler, departures
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.settings import Settler, departures
 from convcore_cyclegan.normalisation import FILE, read_normalisation
 from convcore_cyclegan.structure import (
     DISCRIMINATORS,

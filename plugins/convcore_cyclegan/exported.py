@@ -15,8 +15,8 @@ from typing import Any
 from convcore.archive import Archive, LazyTensor, as_mapping
 from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
-from convcore.model import Checkpoint, Input
 from convcore.names import few
+from convcore.sources.source import Checkpoint, Input
 from convcore.unwrap import state_dict_of
 from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from convcore.archive import TensorSpec
-from convcore.model import Schema, Shape
+from convcore.layouts.graph import Shape
+from convcore.layouts.layout import Schema
 
 GENERATORS = ("generator_AB", "generator_BA")
 DISCRIMINATORS = ("discriminator_A", "discriminator_B")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convcore.model import LayoutMatch
-from convcore.settings import Settler
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.settings import Settler
 from convcore_etm.tensors import SIZES
 
 OPTIONS = {

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from convcore.archive.bounded_json import read_json
-from convcore.model import LayoutMatch
-from convcore.settings import departures
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.settings import departures
 from convcore_etm.sidecars import ARCHITECTURE, VECTORIZER, VOCABULARY
 from convcore_etm.tensors import MATRICES, SHAPES, SIZES
 from convcore_etm.vectorizer import read_vectorizer

@@ -12,8 +12,8 @@ from convcore.archive import LazyTensor
 from convcore.archive.bounded_json import read_json
 from convcore.archive.links import within
 from convcore.errors import SourceError
-from convcore.model import Input
 from convcore.names import counted
+from convcore.sources.source import Input
 from convcore_etm.vectorizer import read_vectorizer, read_vocabulary
 
 THETA = "best_theta.pt"

@@ -10,8 +10,8 @@ import attrs
 
 from convcore.archive import Archive, LazyTensor, walk_tensors
 from convcore.errors import LayoutError, SourceError, UsageError
-from convcore.model import Checkpoint, Input
 from convcore.names import counted
+from convcore.sources.source import Checkpoint, Input
 from convcore.unwrap import beside, make_checkpoint, state_dict_of, state_dicts, unprefixed
 from convcore_etm.folder import (
     WHOLE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.hookspecs import hookimpl
-from convcore.model import Checkpoint, Input, Source
+from convcore.host.hookspecs import hookimpl
+from convcore.sources.source import Checkpoint, Input, Source
 from convcore.unwrap import beside, make_checkpoint, state_dict_of
 
 NAME = "lightning"

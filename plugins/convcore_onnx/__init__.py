@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from convcore.hookspecs import hookimpl
-from convcore.target import Check, LedgerEntry, Output, Target, Workspace
+from convcore.host.hookspecs import hookimpl
+from convcore.targets.target import Check, LedgerEntry, Output, Target, Workspace
 from convcore_onnx.planning import plan
 
 

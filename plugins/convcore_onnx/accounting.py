@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from convcore.model import LayoutMatch
-from convcore.target import Choice, LedgerEntry, State
+from convcore.layouts.layout import LayoutMatch
+from convcore.targets.target import Choice, LedgerEntry, State
 from convcore_onnx.exporting import holds
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import attrs
 
 from convcore.errors import TargetError
 from convcore.interrupts import removed_at_the_end
-from convcore.model import Graph
-from convcore.samples import draw, sizes_for
+from convcore.layouts.example_inputs import draw, sizes_for
+from convcore.layouts.graph import Graph
 from convcore_onnx.likeness import same_but_for_weights
 from convcore_onnx.ranges import check_ranges
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convcore.errors import TargetError
-from convcore.model import Axis
+from convcore.layouts.graph import Axis
 from convcore_onnx.planning import Job
 from convcore_onnx.surgery import IR_VERSION
 

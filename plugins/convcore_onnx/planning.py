@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from convcore.errors import LayoutError, TargetError, UsageError
-from convcore.model import Graph, LayoutMatch
+from convcore.layouts.graph import Graph
+from convcore.layouts.layout import LayoutMatch
 from convcore.names import counted, few
-from convcore.network import placed
-from convcore.target import Choice, Output
+from convcore.targets.networks import placed
+from convcore.targets.target import Choice, Output
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from convcore.model import Graph
+from convcore.layouts.graph import Graph
 from convcore.names import counted
-from convcore.network import build
-from convcore.proof.parity import compare
-from convcore.target import Check, Output, Workspace
-from convcore.weights.written import written_weights
+from convcore.targets.networks import build
+from convcore.targets.target import Check, Output, Workspace
+from convcore.targets.weights.written import written_weights
+from convcore.verification.parity import compare
 from convcore_onnx.planning import Job
 
 # What a graph computes with as it stands.

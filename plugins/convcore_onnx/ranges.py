@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from convcore.errors import TargetError
-from convcore.samples import sizes_for
+from convcore.layouts.example_inputs import sizes_for
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from convcore.model import Graph
+    from convcore.layouts.graph import Graph
 
 # torch writes "no upper bound" as infinity, or as a number near the largest integer.
 _ENDLESS = 1 << 31

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import convcore
-from convcore.model import Affine, Graph, LayoutMatch
+from convcore.layouts.graph import Affine, Graph
+from convcore.layouts.layout import LayoutMatch
 
 if TYPE_CHECKING:
     import onnx_ir as ir

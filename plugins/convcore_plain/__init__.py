@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convcore.hookspecs import hookimpl
-from convcore.model import Component, Layout
+from convcore.host.hookspecs import hookimpl
+from convcore.layouts.layout import Component, Layout
 
 
 @hookimpl

@@ -10,10 +10,10 @@ from convcore.archive import LazyTensor
 from convcore.archive.dtypes import BY_NAME
 from convcore.archive.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.errors import TargetError
-from convcore.hookspecs import hookimpl
-from convcore.model import LayoutMatch
-from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
-from convcore.weights import (
+from convcore.host.hookspecs import hookimpl
+from convcore.layouts.layout import LayoutMatch
+from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.targets.weights import (
     append,
     copy,
     create,

@@ -8,7 +8,7 @@ time buckets are a buffer that is not saved.
 from __future__ import annotations
 
 from convcore import Assumption
-from convcore.settings import positive
+from convcore.layouts.settings import positive
 
 ASSUMED = (
     Assumption(

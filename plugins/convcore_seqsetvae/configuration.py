@@ -7,8 +7,8 @@ from typing import Any
 
 from convcore.archive import LazyTensor
 from convcore.errors import LayoutError, UsageError
-from convcore.model import LayoutMatch
-from convcore.settings import Settler, positive
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.settings import Settler, positive
 from convcore_seqsetvae.schema import indexed, levels
 from convcore_seqsetvae.versions import HEADS, Version, recognise
 

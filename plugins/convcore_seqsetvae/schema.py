@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from convcore.archive import TensorSpec
-from convcore.model import Schema, Shape
+from convcore.layouts.graph import Shape
+from convcore.layouts.layout import Schema
 from convcore_seqsetvae.versions import FUSION, LEGACY_SEQUENCE, Version, has, recognise
 
 BUCKETS = 64

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convcore.archive import TensorSpec
 from convcore.errors import UsageError
-from convcore.model import LayoutMatch
-from convcore.schema import evaluate
-from convcore.settings import Settler, departures, positive
-from convcore.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.schema import evaluate
+from convcore.layouts.settings import Settler, departures, positive
+from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 from convcore_seqsetvae.schema import head
 from convcore_seqsetvae.versions import recognise
 
@@ -136,8 +136,8 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
 def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write both files; every byte of the checkpoint is re-read and compared while written."""
     from convcore.archive import as_plain
-    from convcore.output import manifest
-    from convcore.weights import create, groups, torch_zip
+    from convcore.manifest import document as manifest
+    from convcore.targets.weights import create, groups, torch_zip
 
     (output,) = outputs
     transfer: Transfer = output.plan

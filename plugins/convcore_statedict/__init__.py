@@ -7,8 +7,8 @@ from typing import Any
 
 from convcore.archive import LazyTensor
 from convcore.errors import SourceError
-from convcore.hookspecs import hookimpl
-from convcore.model import Checkpoint, Input, Source
+from convcore.host.hookspecs import hookimpl
+from convcore.sources.source import Checkpoint, Input, Source
 from convcore.unwrap import (
     CANONICAL,
     MOST_ENTRIES,

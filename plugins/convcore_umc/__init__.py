@@ -26,8 +26,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convcore.hookspecs import hookimpl
-from convcore.model import Layout, Source
+from convcore.host.hookspecs import hookimpl
+from convcore.layouts.layout import Layout
+from convcore.sources.source import Source
 from convcore_umc.assumptions import ASSUMED, KNOWN
 from convcore_umc.configuration import OPTIONS, configure
 from convcore_umc.graphs import graphs

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import permutations
 
 from convcore import Assumption
-from convcore.settings import positive, true_or_false
+from convcore.layouts.settings import positive, true_or_false
 from convcore_umc import bert
 
 _SEQUENCES = ("video_encoder", "audio_encoder", "full")

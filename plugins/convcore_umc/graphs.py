@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from convcore.errors import LayoutError
-from convcore.model import Axis, Graph, LayoutMatch
+from convcore.layouts.graph import Axis, Graph
+from convcore.layouts.layout import LayoutMatch
 from convcore_umc.schema import has_version
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import attrs
 
 from convcore.archive import Archive, as_mapping
 from convcore.errors import SourceError
-from convcore.model import Checkpoint, Input
+from convcore.sources.source import Checkpoint, Input
 from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of
 from convcore_umc.datasets import DATASETS
 

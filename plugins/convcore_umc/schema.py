@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from convcore.archive import TensorSpec
-from convcore.model import Component, Schema, Shape
+from convcore.layouts.graph import Shape
+from convcore.layouts.layout import Component, Schema
 
 BACKBONE = "method_model.backbone."
 _BERT = f"{BACKBONE}text_embedding.bert."

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from convcore.engine.audit.verify import verify
 from convcore.errors import ConvcoreError
-from convcore.host import Registry, load_registry
-from convcore.proof.verification import verify
+from convcore.host.registry import Registry, load_registry
 
 Content = dict[str, Any]
 # Other legal values of what is chosen from a list.

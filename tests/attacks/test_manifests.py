@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 
 from convcore import convert
 from convcore.errors import ConvcoreError, SourceError
-from convcore.output import manifest
-from convcore.output.conformity import first_fault
+from convcore.manifest import document as manifest
+from convcore.manifest.conformity import first_fault
 
 Change = Callable[[dict[str, Any]], Any]
 CHANGES: dict[str, Change] = {

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from convcore import convert
+from convcore.engine.audit.verify import verify
 from convcore.errors import SourceError, UsageError
-from convcore.host import load_registry
-from convcore.proof.verification import verify
+from convcore.host.registry import load_registry
 from tests.attacks.tampering import UNSEEN, mend, untold
 from tests.conftest import EXAMPLE, ROOT
 
@@ -162,7 +162,7 @@ def test_a_size_that_contradicts_costs_no_reading(
     with (copied / "generator_AB.pth").open("r+b") as file:
         file.truncate(1 << 40)  # sparse
     hashed: list[str] = []
-    module = "convcore.proof.inventory.sha256_of"
+    module = "convcore.engine.audit.inventory.sha256_of"
     monkeypatch.setattr(module, lambda path: hashed.append(path.name) or "0" * 64)
 
     found = faults(copied)

@@ -11,8 +11,8 @@ import pytest
 
 from convcore.bench import workers
 from convcore.bench.job import Case, Job
-from convcore.bench.process import Process
 from convcore.bench.sampling import Method
+from convcore.workers.process import Process
 
 CASES = tuple(Case({"batch": size}, "") for size in (1, 2, 3))
 ANSWER = 'print(\'{"sizes": {"batch": %d}, "reason": "timed %d"}\', flush=True)'
@@ -99,7 +99,7 @@ def test_a_worker_dies_when_its_command_does(program: Write, tmp_path: Path) -> 
     module = program(
         """
         import sys, time
-        from convcore.bench.process import answer_on_stdout
+        from convcore.workers.process import answer_on_stdout
         sys.stdin.readline()
         answer_on_stdout().write("started\\n")
         time.sleep(600)
@@ -119,7 +119,7 @@ def test_what_libraries_print_does_not_disturb_the_answers(program: Write, tmp_p
     module = program(
         """
         import os, sys
-        from convcore.bench.process import answer_on_stdout
+        from convcore.workers.process import answer_on_stdout
         sys.stdin.readline()
         answers = answer_on_stdout()
         print("hello from python", flush=True)

@@ -4,7 +4,7 @@ import pytest
 
 from convcore.bench.sweep import check_axes, sweep
 from convcore.errors import UsageError
-from convcore.model import Axis, Graph
+from convcore.layouts.graph import Axis, Graph
 
 
 def graph(*shape: int | str) -> Graph:

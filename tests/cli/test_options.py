@@ -112,7 +112,7 @@ def test_what_nobody_foresaw_is_one_document_that_calls_it_a_bug(
         raise ZeroDivisionError("nobody thought of this")
 
     torch.save({"w": torch.zeros(2)}, tmp_path / "m.pt")
-    monkeypatch.setattr("convcore.inspection.inspect", unforeseen)
+    monkeypatch.setattr("convcore.engine.inspection.inspect", unforeseen)
 
     as_json = answer(["inspect", str(tmp_path / "m.pt"), "--json"])
     error = json.loads(capsys.readouterr().out)["error"]

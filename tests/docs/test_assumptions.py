@@ -6,8 +6,8 @@ import importlib
 
 import pytest
 
-from convcore.assumption import Assumption, shown
-from convcore.host import load_registry
+from convcore.host.registry import load_registry
+from convcore.layouts.assumption import Assumption, shown
 from tests.conftest import ROOT
 
 LAYOUTS = ("cyclegan", "etm", "autoencoder", "seqsetvae", "umc")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore import hookspecs
+from convcore.host import hookspecs
 from tests.conftest import ROOT
 from tests.environments import Environment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from convcore.layout_file.imported import network_maker
+from convcore.layouts.layout_file.imported import network_maker
 from tests.conftest import EXAMPLE
 from tests.watched import PLANTED, Seen, World, world
 

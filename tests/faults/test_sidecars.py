@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from convcore.engine.conversion import convert
+from convcore.engine.inspection import inspect
+from convcore.engine.request import Request
 from convcore.errors import SourceError
-from convcore.host import Registry, load_registry
-from convcore.inspection import inspect
-from convcore.pipeline import convert
-from convcore.request import Request
-from convcore.target import LedgerEntry, Output, Workspace
+from convcore.host.registry import Registry, load_registry
+from convcore.targets.target import LedgerEntry, Output, Workspace
 from tests.conftest import EXAMPLE, ROOT
 
 NORMALISATION = "normalization_params.json"

@@ -18,11 +18,11 @@ import attrs
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import SourceError
-from convcore.host import load_registry
-from convcore.model import Component, Layout
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.layout import Component, Layout
 from tests.conftest import HUNG_AFTER
 
 pytestmark = pytest.mark.usefixtures("heeded_signals")

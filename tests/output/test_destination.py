@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import ConvcoreError, UsageError
-from convcore.host import Registry, load_registry
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
 
 # One with a stranger's sidecar and a folder of files that are read.
 ETM = Path(__file__).parents[2] / "examples/etm/models"

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from convcore.host import load_registry
-from convcore.model import Axis, Graph
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.graph import Axis, Graph
 from convcore.output.example import literal, render
-from convcore.pipeline import convert
-from convcore.request import Request
-from convcore.target import Output
+from convcore.targets.target import Output
 from tests import small_layouts as small
 from tests.conftest import HUNG_AFTER
 

@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import pytest
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import PluginError, TargetError, UsageError
-from convcore.host import Registry, load_registry
 from convcore.host.guard import guarded
-from convcore.model import LayoutMatch
-from convcore.pipeline import convert
-from convcore.request import Request
-from convcore.target import Choice, LedgerEntry, Output, Target, Workspace
+from convcore.host.registry import Registry, load_registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.targets.target import Choice, LedgerEntry, Output, Target, Workspace
 from tests.conftest import EXAMPLE
 
 Write = Callable[[Sequence[Output], Workspace], Iterator[LedgerEntry]]

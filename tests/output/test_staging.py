@@ -412,7 +412,7 @@ def test_a_mounted_output_is_filled_once_all_is_on_the_disk_and_its_manifest_com
 ) -> None:
     output = tmp_path / "out"
     output.mkdir()
-    monkeypatch.setattr("convcore.output.place.is_mount_point", lambda path: path == output)
+    monkeypatch.setattr("convcore.output.destination.is_mount_point", lambda path: path == output)
     calls: list[str] = []
     true_sync, true_rename = os.fsync, Path.rename
 
@@ -446,7 +446,7 @@ def test_a_move_into_a_mounted_output_that_fails_leaves_nothing_there(
 ) -> None:
     output = tmp_path / "out"
     output.mkdir()
-    monkeypatch.setattr("convcore.output.place.is_mount_point", lambda path: path == output)
+    monkeypatch.setattr("convcore.output.destination.is_mount_point", lambda path: path == output)
     true_rename = Path.rename
 
     def rename(path: Path, target: Path) -> Path:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.model import LayoutMatch
-from convcore.output.report import Report
-from convcore.pipeline import convert
-from convcore.read import read_checkpoint
-from convcore.request import Request
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
+from convcore.targets.report import Report
 from tests.plugins.autoencoder_reference import narrow_shapes
 
 State = dict[str, torch.Tensor]

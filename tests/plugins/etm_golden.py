@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from convcore.host import Registry
-from convcore.model import LayoutMatch
-from convcore.pipeline import recognise
-from convcore.request import Request
+from convcore.engine.conversion import recognise
+from convcore.engine.request import Request
+from convcore.host.registry import Registry
+from convcore.layouts.layout import LayoutMatch
 
 DATA = Path(__file__).parent.parent / "data/etm"
 MODELS = DATA / "models"

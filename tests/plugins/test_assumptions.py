@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import convcore
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.model import LayoutMatch
-from convcore.read import read_checkpoint
+from convcore.host.registry import load_registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
 from tests.conftest import ROOT, call
 from tests.plugins import cyclegan_checkpoints as cyclegan
 

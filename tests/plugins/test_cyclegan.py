@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import LayoutError, UsageError
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.model import LayoutMatch
-from convcore.network import build
-from convcore.pipeline import convert
-from convcore.read import read_checkpoint
-from convcore.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
+from convcore.targets.networks import build
 from convcore_cyclegan import FeatureConverter
 from tests.plugins import cyclegan_checkpoints as made
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import SourceError
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.model import LayoutMatch
-from convcore.pipeline import convert
-from convcore.read import read_checkpoint
-from convcore.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
 from convcore.testing import SourceSuite
 from tests.conftest import EXAMPLE, call
 from tests.plugins import cyclegan_checkpoints as made

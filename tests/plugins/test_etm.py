@@ -14,11 +14,11 @@ import onnxruntime
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import LayoutError, UsageError
-from convcore.host import Registry, load_registry
-from convcore.network import build
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
+from convcore.targets.networks import build
 from convcore_etm import CrossModal
 from tests.plugins.etm_golden import (
     FLAT,

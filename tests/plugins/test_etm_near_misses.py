@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import LayoutError, TargetError
-from convcore.host import Registry, load_registry
-from convcore.network import build
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
+from convcore.targets.networks import build
 from convcore_etm.nets import Full
 from tests.conftest import call
 from tests.plugins.etm_golden import (

@@ -18,10 +18,10 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import SourceError
-from convcore.host import Registry, load_registry
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
 from convcore_etm import CrossModal
 from convcore_etm.tfidf import TfIdf
 from convcore_etm.vectorizer import read_vectorizer

@@ -16,14 +16,14 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import ConvcoreError, LayoutError, TargetError, UsageError, VerificationError
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.model import Axis, Graph
-from convcore.pipeline import convert
-from convcore.read import read_checkpoint
-from convcore.request import Request
-from convcore.target import Choice, Workspace
+from convcore.host.registry import load_registry
+from convcore.layouts.graph import Axis, Graph
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
+from convcore.targets.target import Choice, Workspace
 from convcore_onnx import planning
 from tests import small_layouts as small
 from tests.plugins import cyclegan_checkpoints as made

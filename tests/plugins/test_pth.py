@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore.host import load_registry
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
+from convcore.host.registry import load_registry
 
 CHOICES = {
     "everything": ({}, ("generator_AB", "generator_BA", "discriminator_A", "discriminator_B")),

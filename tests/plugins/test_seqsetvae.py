@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 import torch
 
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.network import build
-from convcore.pipeline import convert
-from convcore.read import read_checkpoint
-from convcore.request import Request
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
+from convcore.targets.networks import build
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from convcore.model import Axis, Graph
+from convcore.layouts.graph import Axis, Graph
 from convcore_onnx.exporting import export, quiet
 from convcore_onnx.surgery import IR_VERSION, optimise
 from convcore_seqsetvae import nets

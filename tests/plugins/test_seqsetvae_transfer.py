@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import convcore_seqsetvae
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import SourceError, TargetError, UsageError
-from convcore.host import load_registry
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import load_registry
 from convcore_seqsetvae import transfer as transfer_module
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference

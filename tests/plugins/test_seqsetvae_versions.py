@@ -9,13 +9,13 @@ import onnxruntime
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import ConvcoreError, LayoutError, TargetError, UsageError
-from convcore.host import load_registry
-from convcore.match import match_layout
-from convcore.model import LayoutMatch
-from convcore.pipeline import convert
-from convcore.read import read_checkpoint
-from convcore.request import Request
+from convcore.host.registry import load_registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.matching import match_layout
+from convcore.sources.reading import read_checkpoint
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 

@@ -11,8 +11,8 @@ import torch
 
 from convcore.archive import walk_tensors
 from convcore.errors import SourceError, UsageError
-from convcore.host import load_registry
-from convcore.read import read_checkpoint
+from convcore.host.registry import load_registry
+from convcore.sources.reading import read_checkpoint
 
 W, B = torch.arange(6.0).reshape(2, 3), torch.ones(2)
 STATE = {"fc.weight": W, "fc.bias": B}

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from convcore.host import Registry, load_registry
-from convcore.model import LayoutMatch
-from convcore.network import build
-from convcore.pipeline import convert
-from convcore.request import Request
-from convcore.samples import draw, sizes_for
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
+from convcore.host.registry import Registry, load_registry
+from convcore.layouts.example_inputs import draw, sizes_for
+from convcore.layouts.layout import LayoutMatch
+from convcore.targets.networks import build
 from convcore_umc import nets
 from tests.plugins.umc_golden import (
     BERT,

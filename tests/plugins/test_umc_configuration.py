@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.errors import LayoutError, TargetError, UsageError
-from convcore.host import Registry, load_registry
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
 from tests.plugins.umc_golden import (
     BERT,
     FILE,

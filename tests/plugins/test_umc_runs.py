@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from convcore.engine.conversion import convert
+from convcore.engine.inspection import inspect
+from convcore.engine.request import Request
 from convcore.errors import SourceError
-from convcore.host import Registry, load_registry
-from convcore.inspection import inspect
-from convcore.pipeline import convert
-from convcore.request import Request
+from convcore.host.registry import Registry, load_registry
 from convcore_umc.runs import find_runs, parse_run_name
 from tests.plugins.umc_golden import (
     FILE,

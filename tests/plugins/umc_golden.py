@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convcore.host import Registry
-from convcore.model import LayoutMatch
-from convcore.pipeline import recognise
-from convcore.request import Request
+from convcore.engine.conversion import recognise
+from convcore.engine.request import Request
+from convcore.host.registry import Registry
+from convcore.layouts.layout import LayoutMatch
 
 DATA = Path(__file__).parent.parent / "data/umc"
 NAME = "umc_umc_MELD-DA_bert-base-uncased_0"

@@ -43,8 +43,8 @@ from convcore import (
     WrittenFile,
     hookimpl,
     layouts_from_toml,
-    weights,
 )
+from convcore.targets import weights
 from convcore.testing import LayoutSuite, SourceSuite, TargetSuite
 from convcore.unwrap import make_checkpoint, state_dict_of
 

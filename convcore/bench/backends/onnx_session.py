@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore import onnx_runtime
-from convcore.bench.backends import Bound, Contender
+from convcore.bench.backends.contender import Bound, Contender
 from convcore.bench.clock import Clock, HostClock
 from convcore.bench.memory import peak_resident, reset_peak
 from convcore.bench.record import CPU_PROVIDER, CUDA_PROVIDER

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from convcore.bench.backends import Bound, Contender
+from convcore.bench.backends.contender import Bound, Contender
 from convcore.bench.clock import Clock, CudaClock, HostClock
 from convcore.bench.memory import peak_resident, reset_peak
 
@@ -27,7 +27,7 @@ def load(job: Job) -> Contender:
     import torch
 
     from convcore.bench.origin import open_graph
-    from convcore.network import build
+    from convcore.targets.networks import build
 
     imported = time.perf_counter()
     torch.set_num_threads(job.threads)

@@ -1,0 +1,1 @@
+"""What runs a request from its first step to its last; only this room knows the order."""

@@ -1,0 +1,147 @@
+"""An output that stands already: what may be written over it, and what of it stays."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from convcore.engine.compatibility import (
+    refuse_other_bytes,
+    refuse_other_model,
+    refuse_other_settings,
+)
+from convcore.engine.plan import EXAMPLE
+from convcore.engine.request import Request
+from convcore.errors import SourceError, UsageError
+from convcore.manifest import document as manifest
+from convcore.manifest.fingerprint import name_of, size_of
+from convcore.manifest.ledger import kept_rows
+from convcore.noun import Noun
+from convcore.output.destination import contents, exists, home_of, refuse_inputs, resolve
+from convcore.output.foreign_files import own_names, strangers_in, take
+from convcore.output.staging import Staging, recover
+from convcore.targets.report import Plan, WrittenFile
+from convcore.targets.target import Check
+from convcore.targets.weights.files import sha256_of
+
+
+@attrs.frozen(eq=False, repr=False)
+class Kept(Noun):
+    """What ``--add`` takes over from the output that stands.
+
+    Attributes:
+        files: Those that are not written again.
+        rows: Their rows of the ledger.
+        checks: What was compared when they were written.
+        versions: Of the packages that wrote them.
+        fingerprints: Of the components they were made of.
+        example: Whether a script lay beside them.
+    """
+
+    files: tuple[WrittenFile, ...] = ()
+    rows: tuple[dict[str, object], ...] = ()
+    checks: tuple[Check, ...] = ()
+    versions: Mapping[str, str] = attrs.field(factory=dict)
+    fingerprints: dict[str, str] = attrs.field(factory=dict)
+    example: bool = False
+
+
+def destination(request: Request) -> Path:
+    """Return the folder that a request may write.
+
+    Raises:
+        UsageError: It holds something else, or the output and the input lie one in the other.
+    """
+    output = resolve(request.output)
+    refuse_inputs(output, [request.checkpoint])
+    if not request.dry_run:
+        recover(output)
+    there = contents(output)
+    if there and (home_of(output) == output or not (request.add or request.overwrite)):
+        raise exists(output, ours=own_names(output) is not None)
+    if request.add:
+        before = manifest.load(output)
+        if request.checkpoint.exists() and (
+            before["source"]["name"] != name_of(request.checkpoint)
+            or before["source"]["bytes"] != size_of(request.checkpoint)
+        ):
+            raise UsageError(
+                f"{output} was made from {before['source']['name']}, not from {request.checkpoint}",
+                remedy="give another folder with -o, or --overwrite instead of --add",
+            )
+    else:
+        strangers_in(output)
+    return output
+
+
+def keep(staging: Staging, plan: Plan) -> Kept:
+    """Take an existing output's files into the new one, so that both appear in one step.
+
+    Raises:
+        SourceError: A file is not what the manifest beside it describes.
+        UsageError: They are of another model or of other settings.
+    """
+    output = staging.output
+    before = manifest.load(output)
+    refuse_other_model(before, plan.match, output)
+    planned = {
+        path for step in plan.steps for out in step.outputs for path in (out.path, *out.also)
+    }
+    files = tuple(
+        WrittenFile(*(file[key] for key in ("path", "component", "target", "bytes", "sha256")))
+        for file in before["files"]
+        if file["target"] is not None and file["path"] not in planned
+    )
+    refuse_other_settings(before, plan.match, files, output)
+    staging.require(sum(file.nbytes for file in files))
+    names = {file.path for file in files}
+    for file in before["files"]:
+        _as_listed(output / file["path"], file, needed=file["path"] in names)
+    refuse_other_bytes(before, plan.match, output, names)
+    for name in names:
+        take(output / name, staging.folder / name)
+    renewed = {step.target.name for step in plan.steps}
+    return Kept(
+        files,
+        tuple(kept_rows(before["ledger"], renewed, names)),
+        tuple(
+            Check(check["file"], check["check"], check["passed"], _figures(check))
+            for check in before["checks"]
+            if check["file"] in names
+        ),
+        before["versions"],
+        {part["name"]: part["fingerprint"] for part in before["components"] if part["fingerprint"]},
+        any(file["path"] == EXAMPLE for file in before["files"]),
+    )
+
+
+def _as_listed(there: Path, file: Mapping[str, Any], *, needed: bool) -> None:
+    """Refuse to throw away, or to take over, a file that somebody changed since it was written.
+
+    Raises:
+        SourceError: It is another file now; or it is gone, and was needed.
+    """
+    try:
+        status = there.lstat()
+    except FileNotFoundError:
+        if not needed:
+            return  # it is written anew
+        status = None
+    if status is None or not (
+        stat.S_ISREG(status.st_mode)
+        and status.st_size == file["bytes"]
+        and sha256_of(there) == file["sha256"]
+    ):
+        raise SourceError(
+            f"{there} is not what the manifest beside it describes",
+            remedy="move it away if it is your work; give --overwrite instead of --add, or another "
+            "folder with -o",
+        )
+
+
+def _figures(check: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in check.items() if k not in ("file", "check", "passed")}

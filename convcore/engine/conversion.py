@@ -1,0 +1,218 @@
+"""The one road: read, match, plan, stage, write, verify, publish. Only this module knows it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from convcore.archive import walk_tensors
+from convcore.archive.opened import watched
+from convcore.engine.adding import Kept, destination, keep
+from convcore.engine.plan import (
+    EXAMPLE,
+    check_config,
+    check_heeded,
+    choose_components,
+    make_plan,
+    split_layout,
+)
+from convcore.engine.request import Request
+from convcore.errors import SourceError
+from convcore.host.registry import Registry
+from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.matching import match_layout, settle_split
+from convcore.manifest import document as manifest
+from convcore.manifest import ledger
+from convcore.manifest.fingerprint import digest_of, fingerprint, lasting, size_of
+from convcore.output.destination import refuse_inputs
+from convcore.output.digests import Digests
+from convcore.output.documents import write, write_documents
+from convcore.output.foreign_files import strangers_in
+from convcore.output.staging import Staging, staged
+from convcore.sources.reading import read_checkpoint
+from convcore.targets.report import Plan, Report, WrittenFile
+from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.verification.failure import refuse_failed
+
+Progress = Callable[[str, int, int], None]
+
+
+def convert(
+    request: Request,
+    registry: Registry,
+    progress: Progress = lambda stage, done, total: None,
+) -> Report:
+    """Carry out a request, or leave everything as it was.
+
+    Args:
+        request: What to do.
+        registry: Sources, layouts and targets to do it with.
+        progress: Called with (stage, done, total) from time to time.
+
+    Raises:
+        ConvcoreError: Each kind with its exit code; the destination is then untouched.
+    """
+    output = destination(request)
+    targets = [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
+    check_heeded(request, targets)
+    with watched() as opened:
+        plan = _plan(request, registry, targets)
+        opened.settle()
+        refuse_inputs(output, opened.paths)
+        if request.overwrite or request.add:
+            strangers_in(output, plan.names | ({EXAMPLE} if request.example else set()))
+        if request.dry_run:
+            return Report(output, plan, dry_run=True)
+        with staged(output, overwrite=request.overwrite or request.add) as staging:
+            report = _fill(request, plan, staging, progress)
+            opened.check_unchanged()
+            staging.publish()
+    registry.tell(report)
+    return report
+
+
+def _plan(request: Request, registry: Registry, targets: Sequence[Target]) -> Plan:
+    match = recognise(request, registry)
+    check_config(match.layout, targets, request.config)
+    choice = Choice(
+        choose_components(match, request.components, discriminators=request.discriminators),
+        bool(request.components),
+        request.all_components,
+        request.config,
+        request.opset,
+        request.verify,
+        request.atol,
+        request.rtol,
+        request.allow_nan,
+    )
+    return make_plan(match, targets, choice)
+
+
+def recognise(request: Request, registry: Registry) -> LayoutMatch:
+    """Read the input and find its layout: the road up to the match."""
+    checkpoint = read_checkpoint(
+        request.checkpoint,
+        registry,
+        source=request.source,
+        key=request.key,
+        config=request.config,
+        allow_opaque_calls=request.allow_opaque_calls,
+    )
+    if not checkpoint.tensors:
+        raise SourceError(
+            f"{request.checkpoint.name} holds no tensors that could be converted",
+            seen=checkpoint.evidence,
+            remedy="name the place of the weights with --key PATH",
+        )
+    if request.splits:
+        layout = split_layout(request.splits, list(checkpoint.tensors))
+        return settle_split(layout, checkpoint)
+    return match_layout(checkpoint, registry, name=request.layout, config=request.config)
+
+
+def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) -> Report:
+    match, choice = plan.match, plan.choice
+    targets = [step.target for step in plan.steps]
+    # Only now, under the lock: another run may just have added something of its own.
+    kept = keep(staging, plan) if request.add else Kept()
+    staging.require(plan.nbytes + sum(size_of(path) for path in match.sidecars.values()))
+    outputs = [output for step in plan.steps for output in step.outputs]
+    desk = Workspace(staging.folder, match, choice, outputs=outputs)
+    written = _write(plan, desk, progress)
+    with Digests(staging.folder) as digests:
+        rows = [
+            row
+            for target, taken in zip(targets, written, strict=True)
+            for row in ledger.as_rows(
+                ledger.complete(target.name, taken, match, choice), match.checkpoint.renamed
+            )
+        ]
+        # Those of what stands were found to be the same, at the price of reading where no container
+        # has checksums: they are not taken again.
+        fingerprints = kept.fingerprints | {
+            part: fingerprint(lasting(match, part))
+            for part in choice.components
+            if part not in kept.fingerprints
+        }
+        checks = [*kept.checks, *_verify(plan, desk, progress)]
+    told = tuple(dict.fromkeys([*match.evidence, *desk.notes]))
+    plan = attrs.evolve(plan, match=attrs.evolve(match, evidence=told))
+    match = plan.match
+    refuse_failed(checks, match, choice)
+    paths = [file.path for file in kept.files]
+    write_documents(plan, staging.folder, paths, example=request.example or kept.example)
+    _undamaged(plan, written)
+    source = match.checkpoint.path
+    files = _listed(staging.folder, outputs, kept, digests)
+    content = manifest.build(
+        match,
+        nbytes=size_of(source),
+        sha256=digest_of(source) if request.hash_source else None,
+        files=files,
+        ledger=ledger.joined(kept.rows, rows),
+        checks=checks,
+        packages=[package for target in targets for package in target.needs],
+        fingerprints=fingerprints,
+    )
+    content["versions"] = {**kept.versions, **content["versions"]}
+    strangers = strangers_in(staging.output) if staging.overwrite else frozenset()
+    if strangers:
+        content["strangers"] = sorted(strangers)
+    write(staging.folder / manifest.NAME, manifest.dumps(content))
+    return Report(staging.output, plan, files, tuple(checks), content)
+
+
+def _write(plan: Plan, desk: Workspace, progress: Progress) -> list[list[LedgerEntry]]:
+    """Let every target write what it planned, and nothing else; return what each took up."""
+    written = []
+    for step in plan.steps:
+        told = attrs.evolve(desk, progress=functools.partial(progress, step.target.name))
+        before = {path.name for path in desk.folder.iterdir()}
+        written.append(list(step.target.write(step.outputs, told)))
+        ledger.as_planned(step.target.name, step.outputs, desk.folder, before)
+    return written
+
+
+def _verify(plan: Plan, desk: Workspace, progress: Progress) -> Iterator[Check]:
+    """Prove every file, once all are there: a graph is held against the weight files beside it."""
+    for step in plan.steps:
+        if step.target.verify is not None and plan.choice.verify != "none":
+            progress(f"verifying {step.target.name}", 0, 0)
+            yield from step.target.verify(step.outputs, desk)
+
+
+def _undamaged(plan: Plan, written: Iterable[Iterable[LedgerEntry]]) -> None:
+    """Compare the CRC-32 of every storage that was written from and not compared on the way.
+
+    What a layout puts into a component's file need not be that component's, nor be named.
+    """
+    match = plan.match
+    outputs = [output for step in plan.steps for output in step.outputs]
+    names = {name for output in outputs for name in output.tensors.values()}
+    names |= {row.tensor for rows in written for row in rows if row.tensor and row.file}
+    names |= {name for part in plan.choice.components for name in match.states.get(part, ())}
+    tensors = [match.checkpoint.tensors[name] for name in names]
+    tensors += [tensor for output in outputs for _, tensor in walk_tensors(output.plan)]
+    for tensor in tensors:
+        if not tensor.unsupported and tensor.storage.crc is not None:
+            tensor.verify_record()
+
+
+def _listed(
+    folder: Path, outputs: Iterable[Output], kept: Kept, digests: Digests
+) -> tuple[WrittenFile, ...]:
+    owners: dict[str, tuple[str | None, str | None]] = {
+        path: (output.component, output.target)
+        for output in outputs
+        for path in (output.path, *output.also)
+    }
+    owners |= {file.path: (file.component, file.target) for file in kept.files}
+    return tuple(
+        WrittenFile(
+            path.name, *owners.get(path.name, (None, None)), path.stat().st_size, digests.of(path)
+        )
+        for path in sorted(folder.iterdir())
+    )

@@ -1,0 +1,250 @@
+"""``inspect``: the road up to the match, told as plain data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from convcore.archive import LazyTensor, as_plain, walk_tensors
+from convcore.engine.plan import check_config
+from convcore.errors import ConvcoreError, LayoutError, PluginError
+from convcore.host.registry import Registry
+from convcore.layouts.layout import Layout, LayoutMatch, Setting
+from convcore.layouts.matching import configure, find_layout
+from convcore.layouts.mismatch import prefixes
+from convcore.manifest import document as manifest
+from convcore.manifest.fingerprint import digest_of, size_of
+from convcore.sources.reading import find_runs, read_checkpoint
+from convcore.sources.source import Checkpoint
+
+
+@attrs.frozen
+class Inspection:
+    """What a checkpoint is; a ``LayoutMatch`` where its layout is known.
+
+    Attributes:
+        document: The JSON document that ``convcore inspect --json`` prints.
+        checkpoint: What was read; None for a folder of several runs.
+        match: The layout that explains it; None where there is none, or several runs.
+    """
+
+    document: Mapping[str, Any] = attrs.field(repr=False)
+    checkpoint: Checkpoint | None = None
+    match: LayoutMatch | None = attrs.field(default=None, repr=False)
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout, or None for an unknown model."""
+        return self.match.layout if self.match else None
+
+    @property
+    def states(self) -> Mapping[str, Mapping[str, LazyTensor]]:
+        """Component name to its tensors; of an unknown model, top-level prefix to tensors."""
+        if self.match is not None:
+            return self.match.states
+        tensors = self.checkpoint.tensors if self.checkpoint else {}
+        return {p: {n: tensors[n] for n in names} for p, names in prefixes(tensors).items()}
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """Configuration values, each with its origin."""
+        return self.match.settings if self.match else {}
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Sizes solved from the tensors."""
+        return self.match.sizes if self.match else {}
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Sentences: why this layout; or what comes nearest, and what speaks against it."""
+        return tuple(self.document.get("evidence", ()))
+
+    @property
+    def sidecars(self) -> Mapping[str, Path]:
+        """Output name to path of the files that belong to the checkpoint."""
+        return (self.match or self.checkpoint or Checkpoint(Path(), "", "", {})).sidecars
+
+    @property
+    def runs(self) -> tuple[Mapping[str, Any], ...]:
+        """One row per run of a folder that holds several; else none."""
+        return tuple(self.document.get("runs", ()))
+
+    def value(self, name: str) -> Any:
+        """Value of a setting; KeyError for a name the layout never set."""
+        return self.settings[name].value
+
+
+def inspect(path: Path, registry: Registry, **options: Any) -> dict[str, Any]:
+    """Say what a checkpoint is, as the document of ``look``; the options are the same."""
+    return dict(look(path, registry, **options).document)
+
+
+def look(
+    path: Path,
+    registry: Registry,
+    *,
+    layout: str | None = None,
+    source: str | None = None,
+    key: str | None = None,
+    config: Mapping[str, str] | None = None,
+    allow_opaque_calls: bool = False,
+    tensors: bool = False,
+    deep: bool = False,
+) -> Inspection:
+    """Look at a checkpoint; the document of a folder of runs is ``{"runs": […]}``.
+
+    Args:
+        path: File or folder.
+        registry: Sources and layouts to ask.
+        layout: Hold it against this layout only.
+        source: Read it with this source only.
+        key: Where in the file the state dict lies.
+        config: Layout options.
+        allow_opaque_calls: Read files that name code-running callables; nothing is run.
+        tensors: List every tensor.
+        deep: Read every byte: CRCs and bounds of all tensors.
+
+    Raises:
+        ConvcoreError: The file is no sound checkpoint. An unknown model is no error.
+    """
+    if path.is_dir() and layout is None and source is None:
+        runs = find_runs(path, registry.claimed("sources"))
+        if runs:
+            return Inspection({"runs": [_run(run, path, registry) for run in runs]})
+    return _look_at_one(
+        path,
+        registry,
+        layout=layout,
+        source=source,
+        key=key,
+        config=config,
+        allow_opaque_calls=allow_opaque_calls,
+        tensors=tensors,
+        deep=deep,
+    )
+
+
+def _look_at_one(
+    path: Path,
+    registry: Registry,
+    *,
+    layout: str | None = None,
+    source: str | None = None,
+    key: str | None = None,
+    config: Mapping[str, str] | None = None,
+    allow_opaque_calls: bool = False,
+    tensors: bool = False,
+    deep: bool = False,
+) -> Inspection:
+    checkpoint = read_checkpoint(
+        path,
+        registry,
+        source=source,
+        key=key,
+        config=config,
+        allow_opaque_calls=allow_opaque_calls,
+        lenient=True,
+    )
+    if deep:
+        beside = (tensor for _, tensor in walk_tensors(checkpoint.rest, file=path))
+        for tensor in chain(checkpoint.tensors.values(), beside):
+            if not tensor.unsupported:
+                tensor.verify_record()  # once for each storage, however many views repeat it
+    try:
+        match = find_layout(checkpoint, registry, name=layout)
+    except (LayoutError, PluginError) as error:
+        if layout is not None:
+            raise
+        why = [*checkpoint.evidence, error.what, *error.seen]
+        return Inspection(_describe(checkpoint, None, why, tensors), checkpoint)
+    check_config(match.layout, (), config or {})
+    try:
+        match = configure(match, config or {})
+    except (LayoutError, PluginError) as error:
+        if layout is not None:
+            raise
+        # What the model is stands all the same; a file beside it is broken, or contradicts it.
+        match = attrs.evolve(match, evidence=(*match.evidence, error.what, *error.seen))
+    described = _describe(checkpoint, match, list(match.evidence), tensors)
+    return Inspection(described, checkpoint, match)
+
+
+def _describe(
+    checkpoint: Checkpoint, match: LayoutMatch | None, evidence: list[str], tensors: bool
+) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "format": checkpoint.format,
+        "source": checkpoint.source,
+        "layout": match.layout.name if match else None,
+        "evidence": evidence,
+        "tensor_count": len(checkpoint.tensors),
+        "tensor_bytes": sum(tensor.nbytes for tensor in checkpoint.tensors.values()),
+        "components": manifest.components(match) if match else _groups(checkpoint),
+        "settings": manifest.settings(match) if match else {},
+        "hyper_parameters": as_plain(checkpoint.hyper_parameters),
+        "sidecars": {k: str(v) for k, v in (match or checkpoint).sidecars.items()},
+        "opaque": sorted(checkpoint.opaque),
+        "metadata": as_plain(checkpoint.metadata),
+    }
+    if tensors:
+        owner = {
+            name: component
+            for component, state in (match.states if match else {}).items()
+            for name in state
+        }
+        result["tensors"] = [
+            {
+                "name": checkpoint.original(name),
+                "component": owner.get(name),
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "bytes": tensor.nbytes,
+                "stored_bytes": tensor.storage.nbytes,
+                "unsupported": tensor.unsupported,
+            }
+            for name, tensor in checkpoint.tensors.items()
+        ]
+    return result
+
+
+def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Components of an unknown model: its keys by top-level prefix."""
+    rows = []
+    for prefix, names in prefixes(checkpoint.tensors).items():
+        group = [checkpoint.tensors[name] for name in names]
+        rows.append(
+            {
+                "name": prefix,
+                "role": "unknown",
+                "tensor_count": len(group),
+                "parameter_count": manifest.parameters({n: checkpoint.tensors[n] for n in names}),
+                "bytes": sum(tensor.nbytes for tensor in group),
+            }
+        )
+    return rows
+
+
+def _run(run: Path, folder: Path, registry: Registry) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": os.path.relpath(run, folder)}
+    try:
+        found = _look_at_one(run, registry)
+        read = found.checkpoint.path if found.checkpoint else run
+        size, digest = size_of(read), digest_of(read)
+    except ConvcoreError as error:
+        return {**row, "error": error.what}
+    except OSError as error:
+        return {**row, "error": f"{error.filename or run}: {error.strerror}"}
+    return {
+        **row,
+        **found.document["metadata"],
+        "layout": found.document["layout"],
+        "bytes": size,
+        "parameter_count": sum(part["parameter_count"] for part in found.document["components"]),
+        "sha256": digest,
+    }

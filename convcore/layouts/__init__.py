@@ -1,0 +1,1 @@
+"""The model family: components, configuration, graphs, and which family a checkpoint is."""

@@ -1,0 +1,1 @@
+"""A layout described in TOML, for those who want no plugin."""

@@ -1,0 +1,1 @@
+"""The record of an output: what it holds, where each tensor came from or went."""

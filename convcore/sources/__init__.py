@@ -1,0 +1,1 @@
+"""What a training framework wraps around weights: envelopes become named tensors."""

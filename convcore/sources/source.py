@@ -1,0 +1,112 @@
+"""What a source is given and what it answers: an input, a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from convcore import validators as legal
+from convcore.noun import Noun
+
+if TYPE_CHECKING:
+    from convcore.archive import Archive, LazyTensor
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Input(Noun):
+    """What the user pointed at, as a source sees it.
+
+    Attributes:
+        path: A file or a folder.
+        archive: The opened file; None for a folder.
+        key: ``--key``, dotted path of the state dict to take; None to find it.
+        config: ``--config`` values by name.
+        allow_opaque_calls: Whether files that name code-running callables may be read.
+    """
+
+    path: Path
+    archive: Archive | None = None
+    key: str | None = None
+    config: Mapping[str, str] = attrs.field(factory=dict)
+    allow_opaque_calls: bool = False
+
+    def open(self, path: Path) -> Archive:
+        """Open another file of the same input (a folder's part) under the same rules.
+
+        Raises:
+            SourceError: It is no checkpoint, or a link that leads out of the input's folder.
+        """
+        from convcore.archive import open_archive
+        from convcore.archive.links import within
+
+        folder = self.path if self.path.is_dir() else self.path.parent
+        within(path, folder if path.is_relative_to(folder) else path.parent)
+        return open_archive(path, allow_opaque_calls=self.allow_opaque_calls)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Checkpoint(Noun):
+    """Named tensors, whatever the envelope was.
+
+    Attributes:
+        path: What was read: file or folder.
+        source: Name of the source that read it.
+        format: Format of the bytes, see ``Archive``.
+        tensors: The model's state dict, flat: name to ``LazyTensor``, wrapper prefixes stripped.
+        rest: What the file holds beside the state dict (optimizer moments and so on); the tensors
+            in it are never written, and accounted for in the ledger.
+        hyper_parameters: What training stored of its configuration; values may be ``Opaque``.
+        metadata: Everything else worth telling (epoch, versions, run name).
+        sidecars: Files beside the checkpoint that belong to it: output name to path.
+        evidence: Sentences saying how the file was understood.
+        opaque: Qualified names met and not imported, with how often.
+        renamed: Name in ``tensors`` to the key in the file, where a wrapper's prefix was removed.
+    """
+
+    path: Path
+    source: str
+    format: str
+    tensors: Mapping[str, LazyTensor] = attrs.field(eq=False, repr=False)
+    rest: Any = attrs.field(default=None, eq=False, repr=False)
+    hyper_parameters: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+    sidecars: Mapping[str, Path] = attrs.field(factory=dict, eq=False, repr=False)
+    evidence: tuple[str, ...] = ()
+    opaque: Mapping[str, int] = attrs.field(factory=dict, eq=False, repr=False)
+    renamed: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    def original(self, name: str) -> str:
+        """The key in the file of a tensor, wrapper prefixes included."""
+        return self.renamed.get(name, name)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Source(Noun):
+    """One way a training code base wraps its weights.
+
+    Attributes:
+        name: As in ``--source``.
+        summary: One line for ``convcore plugins``.
+        read: Returns the checkpoint, or None for "not mine"; raises ``SourceError`` for "mine and
+            broken".
+        refines: Names of sources of which this one is a special case; it wins over them.
+        runs: Given a folder, the checkpoints of several runs below it; None where this source knows
+            no such folder. A folder that is itself one checkpoint has none.
+    """
+
+    name: str = attrs.field(validator=legal.name)
+    summary: str
+    read: Callable[[Input], Checkpoint | None] = attrs.field(
+        eq=False, repr=False, validator=legal.function
+    )
+    refines: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    runs: Callable[[Path], Sequence[Path]] | None = attrs.field(
+        default=None, eq=False, repr=False, validator=legal.function
+    )

@@ -1,0 +1,1 @@
+"""One kind of output each: what is planned, written and answered."""

@@ -1,0 +1,22 @@
+"""Weight files: copying tensors into them without torch, and proving the copy.
+
+What the author of a target needs; ``torch_zip`` writes what ``torch.load`` reads.
+"""
+
+from convcore.targets.weights.choice import bounded, file_stem, groups, local_names, supported
+from convcore.targets.weights.comparing import prove, prove_arrays, prove_bytes
+from convcore.targets.weights.files import append, copy, create
+
+__all__ = [
+    "append",
+    "bounded",
+    "copy",
+    "create",
+    "file_stem",
+    "groups",
+    "local_names",
+    "prove",
+    "prove_arrays",
+    "prove_bytes",
+    "supported",
+]

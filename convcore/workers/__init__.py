@@ -1,0 +1,1 @@
+"""Processes that are told one JSON line and answer in JSON lines."""
