@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.bench import backends
-from convcore.bench.backends.contender import Contender
+from convcore.bench.backends.contender import Contender, load
 from convcore.bench.interference import cpu_use, others_share
 from convcore.bench.job import Answer, Case, Job, as_line, from_line
 from convcore.bench.record import Parity, Run
@@ -44,7 +43,7 @@ def main() -> None:
 def work(job: Job, tell: Callable[[Answer], None]) -> None:
     """Load the contender once, then time it at every size; a fault ends one size, not the job."""
     try:
-        contender = backends.load(job)
+        contender = load(job)
     except Exception as error:
         tell(Answer(None, reason=brief(error)))
         return

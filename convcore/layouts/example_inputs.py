@@ -112,7 +112,8 @@ def draw(
             hide; an input that has a ``sample`` of its own is always drawn by it, because there
             not every number is legal.
         limits: For inputs of integers without a ``sample``: for each place, the number that all
-            legal ones are below; see ``convcore.verification.lookups``. Without them 0 and 1 are drawn.
+            legal ones are below; see ``convcore.verification.lookups``. Without them 0 and 1 are
+            drawn.
 
     Returns:
         Input name to array, C-contiguous, in the axis' dtype.

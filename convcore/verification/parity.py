@@ -56,8 +56,8 @@ def compare(
         module: The reference, as ``convcore.targets.networks.build`` makes it.
         path: The ONNX file, external data beside it.
         graph: What both compute.
-        atol: See ``convcore.verification.numerics.Tolerance``. One that is given counts for the channels
-            too; what only it lets pass is not proved.
+        atol: See ``convcore.verification.numerics.Tolerance``. One that is given counts for the
+            channels too; what only it lets pass is not proved.
         rtol: Likewise.
         seed: Of the inputs.
         allow_nan: Let an output pass that is NaN for every input; it is not proved then.
