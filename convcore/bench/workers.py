@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from convcore.bench.inheritance import inherited
 from convcore.bench.job import Answer, Case, Job, as_line, from_line
+from convcore.workers.environment import inherited
 from convcore.workers.process import Process
 
 SILENCE_SECONDS = 900.0

@@ -14,7 +14,6 @@ from convcore.engine.compatibility import (
     refuse_other_model,
     refuse_other_settings,
 )
-from convcore.engine.plan import EXAMPLE
 from convcore.engine.request import Request
 from convcore.errors import SourceError, UsageError
 from convcore.manifest import document as manifest
@@ -22,6 +21,7 @@ from convcore.manifest.fingerprint import name_of, size_of
 from convcore.manifest.ledger import kept_rows
 from convcore.noun import Noun
 from convcore.output.destination import contents, exists, home_of, refuse_inputs, resolve
+from convcore.output.documents import EXAMPLE
 from convcore.output.foreign_files import own_names, strangers_in, take
 from convcore.output.staging import Staging, recover
 from convcore.targets.report import Plan, WrittenFile

@@ -12,7 +12,6 @@ from convcore.archive import walk_tensors
 from convcore.archive.opened import watched
 from convcore.engine.adding import Kept, destination, keep
 from convcore.engine.plan import (
-    EXAMPLE,
     check_config,
     check_heeded,
     choose_components,
@@ -29,7 +28,7 @@ from convcore.manifest import ledger
 from convcore.manifest.fingerprint import digest_of, fingerprint, lasting, size_of
 from convcore.output.destination import refuse_inputs
 from convcore.output.digests import Digests
-from convcore.output.documents import write, write_documents
+from convcore.output.documents import EXAMPLE, write, write_documents
 from convcore.output.foreign_files import strangers_in
 from convcore.output.staging import Staging, staged
 from convcore.sources.reading import read_checkpoint

@@ -12,16 +12,13 @@ from convcore.layouts.candidates import REMAINDER
 from convcore.layouts.layout import Component, Layout, LayoutMatch
 from convcore.manifest import document as manifest
 from convcore.names import assigner, collisions, legal_component, nearest
+from convcore.output.documents import CONFIG, ENGINE_FILES
 from convcore.packages import not_installed
 from convcore.targets.report import Plan, Step
 from convcore.targets.target import Choice, Target
 from convcore.targets.weights import bounded
 
-# Written by the engine itself into every output folder.
-CONFIG = "model_config.json"
 SPLIT = "components"  # the layout that ``--component NAME=KEY_PREFIX`` spells out
-EXAMPLE = "inference_example.py"
-ENGINE_FILES = ("manifest.json", CONFIG, EXAMPLE)
 
 
 def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> Plan:

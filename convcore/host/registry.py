@@ -16,7 +16,7 @@ from convcore.host.entries import API_VERSION as API_VERSION
 from convcore.host.entries import GROUP, KINDS, Thing, describe, load
 from convcore.host.entries import Plugin as Plugin
 from convcore.host.guard import guarded
-from convcore.layouts.layout import Layout
+from convcore.layouts.layout import LAYOUT_FILE, Layout
 from convcore.names import nearest
 from convcore.noun import Noun
 from convcore.sources.source import Source
@@ -24,8 +24,6 @@ from convcore.targets.target import Target
 
 if TYPE_CHECKING:
     from convcore.targets.report import Report
-
-LAYOUT_FILE = "--layout-file"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -61,7 +59,7 @@ class Registry(Noun):
         """
         known: Mapping[str, Thing] = getattr(self, kind)
         if (kind, name) in self.conflicts:
-            raise conflict(kind, name, self.conflicts[kind, name])
+            raise self.dispute(kind, name)
         if name not in known:
             raise UsageError(
                 f"there is no {kind[:-1]} {name!r}",
@@ -69,6 +67,18 @@ class Registry(Noun):
                 remedy="name one of them, or install the plugin that brings it (convcore plugins)",
             )
         return known[name]
+
+    def disputed(self, kind: str, name: str) -> bool:
+        """Whether two plugins declare it."""
+        return (kind, name) in self.conflicts
+
+    def dispute(self, kind: str, name: str) -> PluginError:
+        """Say which plugins declare the same name and how to switch one off."""
+        both = self.conflicts[kind, name]
+        return PluginError(
+            f"{len(both)} plugins declare the {kind[:-1]} {name!r}: {', '.join(both)}",
+            remedy=f"switch one off, for example convcore -p no:{both[-1]}",
+        )
 
     def claimed(self, kind: str) -> Iterator[Any]:
         """Yield everything declared of a kind, both claimants of a disputed name too."""
@@ -88,15 +98,6 @@ class Registry(Noun):
                 implementation.function(**dict.fromkeys(implementation.argnames, report))
             except (Exception, SystemExit) as error:
                 warn(f"plugin {implementation.plugin_name} failed after the conversion: {error!r}")
-
-
-def conflict(kind: str, name: str, plugins: Iterable[str]) -> PluginError:
-    """Say which plugins declare the same name and how to switch one off."""
-    both = tuple(plugins)
-    return PluginError(
-        f"{len(both)} plugins declare the {kind[:-1]} {name!r}: {', '.join(both)}",
-        remedy=f"switch one off, for example convcore -p no:{both[-1]}",
-    )
 
 
 def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] = ()) -> Registry:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
 from convcore.archive import TensorSpec
 from convcore.errors import ConvcoreError, warn
-from convcore.host.registry import Registry
 from convcore.layouts.layout import Layout
 from convcore.layouts.schema import Solution, solve
 from convcore.names import assigner
 from convcore.noun import Noun
 from convcore.sources.source import Checkpoint
+
+if TYPE_CHECKING:
+    from convcore.host.registry import Registry
 
 REMAINDER = "remainder"
 # Below this share of a schema's keys a layout is not even a near miss.

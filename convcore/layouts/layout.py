@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 from convcore.layouts.graph import Graph, Role, Shape
 from convcore.sources.source import Checkpoint
 
+# Who declares a layout that comes from a file of the user's and from no plugin.
+LAYOUT_FILE = "--layout-file"
+
 Origin = Literal[
     "option", "file", "shape", "hyper_parameters", "dataset", "default", "guess", "unknown"
 ]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from convcore.archive import as_mapping
 from convcore.errors import LayoutError, UsageError
-from convcore.host.registry import LAYOUT_FILE, Registry, conflict
 from convcore.layouts.assumption import Assumption
 from convcore.layouts.candidates import REMAINDER, Candidate, candidates, consider
-from convcore.layouts.layout import Component, Layout, LayoutMatch
+from convcore.layouts.layout import LAYOUT_FILE, Component, Layout, LayoutMatch
 from convcore.layouts.mismatch import SHOWN, incomplete, unexplained
 from convcore.layouts.settings import Settler
 from convcore.layouts.sidecars import find_sidecars, told_from_above
 from convcore.names import assigner, counted, few
 from convcore.sources.source import Checkpoint
+
+if TYPE_CHECKING:
+    from convcore.host.registry import Registry
 
 
 def match_layout(
@@ -107,8 +110,8 @@ def _undisputed(candidate: Candidate, registry: Registry) -> None:
         PluginError: They do; both are named.
     """
     chosen = ("layouts", candidate.layout.name)
-    if chosen in registry.conflicts:
-        raise conflict(*chosen, registry.conflicts[chosen])
+    if registry.disputed(*chosen):
+        raise registry.dispute(*chosen)
 
 
 def settle_split(layout: Layout, checkpoint: Checkpoint) -> LayoutMatch:

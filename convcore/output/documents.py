@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convcore.archive.source_file import SourceFile
-from convcore.engine.plan import EXAMPLE
 from convcore.manifest import document as manifest
 from convcore.targets.report import Plan
 from convcore.targets.weights.files import PIECE, create
+
+# Written by the engine itself into every output folder.
+CONFIG = "model_config.json"
+EXAMPLE = "inference_example.py"
+ENGINE_FILES = (manifest.NAME, CONFIG, EXAMPLE)
 
 
 def write_documents(plan: Plan, folder: Path, kept: Sequence[str], *, example: bool) -> None:

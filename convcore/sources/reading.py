@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from convcore.archive import open_archive
 from convcore.archive.shards import find_index
 from convcore.errors import PluginError, SourceError, UsageError, warn
-from convcore.host.registry import Registry, conflict
 from convcore.names import counted
 from convcore.sources.source import Checkpoint, Input, Source
+
+if TYPE_CHECKING:
+    from convcore.host.registry import Registry
 
 
 def read_checkpoint(
@@ -89,9 +92,9 @@ def _settled(
     if not claims:
         raise _unclaimed(given, asked)
     disputes = {
-        each.name: conflict("sources", each.name, registry.conflicts["sources", each.name])
+        each.name: registry.dispute("sources", each.name)
         for each, _ in claims
-        if ("sources", each.name) in registry.conflicts
+        if registry.disputed("sources", each.name)
     }
     for dispute in disputes.values():
         if not lenient:

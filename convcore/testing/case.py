@@ -12,9 +12,9 @@ from convcore.engine import conversion as pipeline
 from convcore.engine.request import Request
 from convcore.errors import ConvcoreError, UsageError
 from convcore.host.entries import Plugin
-from convcore.host.registry import LAYOUT_FILE, Registry, load_registry
+from convcore.host.registry import Registry, load_registry
 from convcore.layouts.graph import Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.layout import LAYOUT_FILE, LayoutMatch
 from convcore.layouts.layout_file.reading import read_layout
 from convcore.layouts.matching import match_layout
 from convcore.manifest import document as manifest

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from convcore.engine.plan import ENGINE_FILES
 from convcore.errors import ConvcoreError, PluginError
 from convcore.layouts.layout import Component, Layout
 from convcore.manifest import document as manifest
+from convcore.output.documents import ENGINE_FILES
 from convcore.targets.report import Report
 from convcore.targets.target import Choice, Output, Workspace
 from convcore.testing.case import Case

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from convcore.bench.inheritance import inherited
+from convcore.workers.environment import inherited
 
 _LAST_WORDS = 400
 

@@ -12,7 +12,7 @@ import attrs
 
 import convcore
 from convcore.engine.audit.holdings import Holding, of_component
-from convcore.engine.plan import EXAMPLE, documents
+from convcore.engine.plan import documents
 from convcore.errors import ConvcoreError, PluginError, SourceError, UsageError
 from convcore.host.registry import Registry
 from convcore.layouts.candidates import REMAINDER, consider
@@ -22,6 +22,7 @@ from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import lasting
 from convcore.manifest.ledger import BESIDE
 from convcore.names import assigner, counted, few
+from convcore.output.documents import EXAMPLE
 from convcore.targets.target import Check, Choice
 
 _SHOWN = 20
