@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, Array]
 
 TOLERANCE = 1e-5
+NOTHING = "there is no finite number to compare"
 # Below this share of the largest reference value a relative error says nothing.
 _FLOOR = 1e-3
 
@@ -90,7 +91,7 @@ def measure(
     problems = sorted({one.problem for one in each if one.problem is not None})
     count = sum(one.compared for one in each)
     if not count and not problems:
-        problems = ["there is no finite number to compare"]
+        problems = [NOTHING]
     tightest = max(each, key=lambda one: one.needed - one.allowed, default=Difference())
     figures: dict[str, Any] = {
         "runs": len(runs),

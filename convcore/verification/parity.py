@@ -13,7 +13,7 @@ from convcore.targets.networks import run, run_exactly, widened
 from convcore.targets.target import Check
 from convcore.verification import channels, telling
 from convcore.verification.constants import disagreements
-from convcore.verification.numerics import Tolerance, measure
+from convcore.verification.numerics import NOTHING, Tolerance, measure
 from convcore.verification.trials import Trial, inputs_of, trials
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ def compare(
     if program is not None:
         wrong, unexplained = disagreements(path, program, graph.affine)
         problems, unproved = problems + wrong, unproved + unexplained
-    problems = [*dict.fromkeys([*figures.pop("problems", ()), *problems, *misfits])]
+    own = figures.pop("problems", [])
+    if own == [NOTHING]:  # every NaN and infinity stands where it should; ``_judged`` tells them
+        own, passed = [], True
+    problems = [*dict.fromkeys([*own, *problems, *misfits])]
     asked = {"atol": atol, "rtol": rtol, "worst_channel": worst}
     figures |= {name: value for name, value in asked.items() if value is not None}
     figures["inputs"] = [str(one.trial) for one in runs]
