@@ -19,6 +19,7 @@ from convcore.targets.target import Check
 @click.argument("folder", metavar="DIR", type=options.PATH)
 @click.option("--atol", type=float, help="Absolute parity tolerance; the manifest's is not taken.")
 @click.option("--rtol", type=float, help="Relative parity tolerance.")
+@click.option("--allow-nan", is_flag=True, help="Let an output pass that is NaN on every input.")
 @click.option(
     "--layout-file", type=options.PATH, metavar="FILE.toml", help="A layout described in TOML."
 )
@@ -29,6 +30,7 @@ def command(
     folder: Path,
     atol: float | None,
     rtol: float | None,
+    allow_nan: bool,
     layout_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -41,7 +43,7 @@ def command(
 
     refuse_no_tolerance(atol, rtol)
     registry = load_registry(session.disabled, options.layouts_of(layout_file))
-    checks = verify(folder, registry, atol=atol, rtol=rtol)
+    checks = verify(folder, registry, atol=atol, rtol=rtol, allow_nan=allow_nan)
     failed = [check for check in checks if not check.passed]
     if failed:
         files = list(dict.fromkeys(check.file for check in failed))

@@ -201,3 +201,22 @@ def test_a_manifest_of_another_version_is_refused(convcore, output) -> None:
 
     assert ran.code == 2
     assert "99" in ran.err
+
+
+def test_nan_that_was_allowed_has_to_be_allowed_again(convcore, example, tmp_path) -> None:
+    tree = torch.load(example, weights_only=True)
+    state = tree["state_dict"]
+    name = next(key for key in state if key.startswith("generator_AB.") and key.endswith("weight"))
+    state[name].fill_(float("nan"))
+    torch.save(tree, tmp_path / "last.ckpt")
+    words = ("--component", "generator_AB", "--to", "pth", "--to", "onnx")
+    out = tmp_path / "out"
+
+    written = convcore("convert", tmp_path / "last.ckpt", "-o", out, *words, "--allow-nan")
+    refused = convcore("verify", out, "--json")
+    allowed = convcore("verify", out, "--allow-nan", "--json")
+
+    assert (written.code, refused.code, allowed.code) == (0, 6, 0)
+    assert "NaN for every input" in str(refused.json)
+    parity = [check for check in allowed.json["checks"] if check["check"] == "parity"]
+    assert [check["figures"]["proved"] for check in parity] == [False]

@@ -38,6 +38,8 @@ def audit_parity(
     match: LayoutMatch,
     atol: float | None,
     rtol: float | None,
+    *,
+    allow_nan: bool = False,
 ) -> Iterator[Check]:
     """Run each graph and the network of the weight files beside it on the same inputs.
 
@@ -60,7 +62,7 @@ def audit_parity(
         if graph is None or not all(match.states.get(part) for part in graph.components):
             yield not_run(file, "no weight files lie beside it to compute a reference")
         else:
-            check = _parity(folder / file["path"], graph, match, atol, rtol)
+            check = _parity(folder / file["path"], graph, match, atol, rtol, allow_nan)
             yield attrs.evolve(check, figures={**check.figures, **_recorded(content, check)})
 
 
@@ -77,7 +79,12 @@ def _recorded(content: Mapping[str, Any], check: Check) -> dict[str, str]:
 
 
 def _parity(
-    path: Path, graph: Graph, match: LayoutMatch, atol: float | None, rtol: float | None
+    path: Path,
+    graph: Graph,
+    match: LayoutMatch,
+    atol: float | None,
+    rtol: float | None,
+    allow_nan: bool,
 ) -> Check:
     from convcore.targets import networks as network
     from convcore.verification import parity
@@ -90,7 +97,7 @@ def _parity(
     except TargetError as error:
         return Check(path.name, "parity", False, {"problems": [error.what, *error.seen][:_SHOWN]})
     try:
-        check = parity.compare(module, path, graph, atol=atol, rtol=rtol)
+        check = parity.compare(module, path, graph, atol=atol, rtol=rtol, allow_nan=allow_nan)
     except Exception as error:  # a graph of other inputs: onnxruntime's binding raises anything
         problem = f"it cannot be compared: {type(error).__name__}: {error!s:.200}"
         return Check(path.name, "parity", False, {"problems": [problem]})

@@ -25,7 +25,12 @@ from convcore.targets.target import Check
 
 
 def verify(
-    folder: Path, registry: Registry, *, atol: float | None = None, rtol: float | None = None
+    folder: Path,
+    registry: Registry,
+    *,
+    atol: float | None = None,
+    rtol: float | None = None,
+    allow_nan: bool = False,
 ) -> list[Check]:
     """Hold an output folder against its manifest, and each part of both against the others.
 
@@ -38,6 +43,7 @@ def verify(
         registry: Where its layout and targets are looked up.
         atol: Absolute parity tolerance; None takes the default, never the manifest's.
         rtol: Relative parity tolerance, likewise.
+        allow_nan: Let an output pass that is NaN for every input; it is not proved then.
 
     Returns:
         Checks that passed or failed; those that could not be made say why in ``reason``.
@@ -55,7 +61,7 @@ def verify(
     if not all(check.passed for check in checks):
         reason = "what lies there is not what was written"
         return [*checks, *(not_run(file, reason) for file in graph_files(content))]
-    return [*checks, *_model(folder, content, registry, holdings, atol, rtol)]
+    return [*checks, *_model(folder, content, registry, holdings, atol, rtol, allow_nan=allow_nan)]
 
 
 def _model(
@@ -65,6 +71,8 @@ def _model(
     holdings: list[Holding],
     atol: float | None,
     rtol: float | None,
+    *,
+    allow_nan: bool,
 ) -> Iterator[Check]:
     missing = uncomparable() if graph_files(content) else None
     if graph_files(content) and missing is None:
@@ -82,4 +90,4 @@ def _model(
     if missing is not None:
         yield from (not_run(file, missing) for file in graph_files(content))
         return
-    yield from audit_parity(folder, content, match, atol, rtol)
+    yield from audit_parity(folder, content, match, atol, rtol, allow_nan=allow_nan)
