@@ -30,9 +30,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from convcore.archive import as_mapping, as_plain, as_state_dict, open_archive, walk_tensors
-from convcore.archive.joblib import read_joblib
 from convcore.errors import ConvcoreError
+from convcore.formats import as_mapping, as_plain, as_state_dict, open_archive, walk_tensors
+from convcore.formats.joblib import read_joblib
 
 _SECONDS = 2.0
 _LARGEST = 1 << 16

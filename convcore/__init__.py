@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from convcore.api import convert, inspect, open_checkpoint
-    from convcore.archive import Archive, LazyTensor, Opaque, TensorSpec
     from convcore.engine.inspection import Inspection
     from convcore.errors import (
         ConvcoreError,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from convcore.formats import Archive, Format, FormatSession, Location, Opaque
     from convcore.host.hookspecs import hookimpl
     from convcore.layouts.assumption import Assumption
     from convcore.layouts.graph import Affine, Axis, Graph, Size
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from convcore.sources.source import Checkpoint, Input, Source
     from convcore.targets.report import Report, WrittenFile
     from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+    from convcore.tensors import ByteSource, Extent, LazyTensor, TensorSpec, assemble
 
 __version__ = "0.1.0"
 
@@ -47,11 +48,15 @@ __all__ = [
     "Archive",
     "Assumption",
     "Axis",
+    "ByteSource",
     "Check",
     "Checkpoint",
     "Choice",
     "Component",
     "ConvcoreError",
+    "Extent",
+    "Format",
+    "FormatSession",
     "Graph",
     "Input",
     "Inspection",
@@ -60,6 +65,7 @@ __all__ = [
     "LayoutMatch",
     "LazyTensor",
     "LedgerEntry",
+    "Location",
     "Opaque",
     "Output",
     "PluginError",
@@ -78,6 +84,7 @@ __all__ = [
     "VerificationError",
     "Workspace",
     "WrittenFile",
+    "assemble",
     "convert",
     "hookimpl",
     "inspect",
@@ -92,12 +99,6 @@ _HOMES = {
         "inspect",
         "open_checkpoint",
     ),
-    "archive": (
-        "Archive",
-        "LazyTensor",
-        "Opaque",
-        "TensorSpec",
-    ),
     "engine.inspection": ("Inspection",),
     "errors": (
         "ConvcoreError",
@@ -108,6 +109,13 @@ _HOMES = {
         "TargetError",
         "UsageError",
         "VerificationError",
+    ),
+    "formats": (
+        "Archive",
+        "Format",
+        "FormatSession",
+        "Location",
+        "Opaque",
     ),
     "host.hookspecs": ("hookimpl",),
     "layouts.assumption": ("Assumption",),
@@ -142,6 +150,13 @@ _HOMES = {
         "Output",
         "Target",
         "Workspace",
+    ),
+    "tensors": (
+        "ByteSource",
+        "Extent",
+        "LazyTensor",
+        "TensorSpec",
+        "assemble",
     ),
 }
 

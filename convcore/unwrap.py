@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from convcore.archive import Archive, LazyTensor, as_mapping, as_plain, as_state_dict, walk_tensors
-from convcore.archive.tree import part_name
 from convcore.errors import SourceError, UsageError
+from convcore.formats import Archive, as_mapping, as_plain, as_state_dict, walk_tensors
+from convcore.formats.tree import part_name
 from convcore.names import counted, few, nearest
 from convcore.sources.source import Checkpoint, Input
+from convcore.tensors import LazyTensor
 
 # Names under which training scripts keep the model (met in public checkpoints): those that mean
 # all of it, whatever else is there, and those that may mean one of several networks.

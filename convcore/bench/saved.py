@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from convcore.archive.bounded_json import read_json
 from convcore.bench.record import SCHEMA_VERSION, Benchmark, Run
 from convcore.errors import SourceError, UsageError
+from convcore.formats.bounded_json import read_json
 from convcore.output.destination import umask
 
 MAX_SAMPLES = 2000

@@ -8,16 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convcore.archive import LazyTensor, open_archive, walk_tensors
-from convcore.archive.in_step import in_step
 from convcore.engine.audit.initializers import differing
 from convcore.errors import SourceError, UsageError, warn
+from convcore.formats import open_archive, walk_tensors
 from convcore.layouts.layout import LayoutMatch
 from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import fingerprint, lasting
 from convcore.names import few
 from convcore.targets.report import WrittenFile
 from convcore.targets.weights.files import PIECE, sha256_of
+from convcore.tensors import LazyTensor
+from convcore.tensors.in_step import in_step
 
 _REMEDY = "give another folder with -o, or --overwrite instead of --add"
 

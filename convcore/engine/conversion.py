@@ -8,8 +8,6 @@ from pathlib import Path
 
 import attrs
 
-from convcore.archive import walk_tensors
-from convcore.archive.opened import watched
 from convcore.engine.adding import Kept, destination, keep
 from convcore.engine.plan import (
     check_config,
@@ -20,6 +18,7 @@ from convcore.engine.plan import (
 )
 from convcore.engine.request import Request
 from convcore.errors import SourceError
+from convcore.formats import walk_tensors
 from convcore.host.registry import Registry
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.matching import match_layout, settle_split
@@ -34,6 +33,7 @@ from convcore.output.staging import Staging, staged
 from convcore.sources.reading import read_checkpoint
 from convcore.targets.report import Plan, Report, WrittenFile
 from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.tensors.opened import watched
 from convcore.verification.failure import refuse_failed
 
 Progress = Callable[[str, int, int], None]

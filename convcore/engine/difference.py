@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.archive import LazyTensor
-from convcore.archive.in_step import in_step
 from convcore.engine.audit.reopened import written
 from convcore.errors import SourceError
 from convcore.host.registry import Registry
@@ -17,6 +15,8 @@ from convcore.manifest import document as manifest
 from convcore.names import counted
 from convcore.sources.reading import read_checkpoint
 from convcore.targets.weights import bounded
+from convcore.tensors import LazyTensor
+from convcore.tensors.in_step import in_step
 from convcore.unwrap import COMPILED
 
 if TYPE_CHECKING:

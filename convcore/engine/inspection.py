@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, as_plain, walk_tensors
 from convcore.engine.plan import check_config
 from convcore.errors import ConvcoreError, LayoutError, PluginError
+from convcore.formats import as_plain, walk_tensors
 from convcore.host.registry import Registry
 from convcore.layouts.layout import Layout, LayoutMatch, Setting
 from convcore.layouts.matching import configure, find_layout
@@ -21,6 +21,7 @@ from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import digest_of, size_of
 from convcore.sources.reading import find_runs, read_checkpoint
 from convcore.sources.source import Checkpoint
+from convcore.tensors import LazyTensor
 
 
 @attrs.frozen

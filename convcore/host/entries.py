@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from convcore.formats.format import Format
 from convcore.host import hookspecs
 from convcore.host.discovery import Entry
 from convcore.host.guard import guarded
@@ -25,8 +26,13 @@ from convcore.targets.target import Target
 GROUP = "convcore.plugins"
 API_VERSION = 1
 SLOW_IMPORT_SECONDS = 0.5
-KINDS: Mapping[str, type[Any]] = {"sources": Source, "layouts": Layout, "targets": Target}
-Thing = Source | Layout | Target
+KINDS: Mapping[str, type[Any]] = {
+    "formats": Format,
+    "sources": Source,
+    "layouts": Layout,
+    "targets": Target,
+}
+Thing = Format | Source | Layout | Target
 
 _HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("convcore_"))
 _LONGEST = 500

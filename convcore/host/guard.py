@@ -8,18 +8,22 @@ from typing import Any, TypeVar
 
 import attrs
 
-from convcore.archive import LazyTensor
 from convcore.errors import ConvcoreError, PluginError, VerificationError
+from convcore.formats.archive import Archive
+from convcore.formats.format import Format
 from convcore.layouts.graph import Graph
 from convcore.layouts.layout import Layout, Schema
 from convcore.packages import lacking
 from convcore.sources.source import Checkpoint, Source
 from convcore.targets.target import Check, LedgerEntry, Output, Target
+from convcore.tensors import LazyTensor
 
-Thing = TypeVar("Thing", Source, Layout, Target)
+Thing = TypeVar("Thing", Format, Source, Layout, Target)
 
 # What each function of a declared thing answers: one of these, or a series of these.
 _ANSWERS: Mapping[str, tuple[type[Any], ...]] = {
+    "sniff": (bool,),
+    "open": (Archive,),
     "read": (Checkpoint, type(None)),
     "schema": (Schema,),
     "weights": (Mapping,),

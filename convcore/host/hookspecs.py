@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from convcore.formats.format import Format
     from convcore.layouts.layout import Layout
     from convcore.sources.source import Source
     from convcore.targets.report import Report
@@ -15,6 +16,31 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("convcore")
 hookimpl = pluggy.HookimplMarker("convcore")
+
+
+@hookspec
+def convcore_formats() -> Iterable[Format] | None:
+    """Declare the kinds of files this plugin can read.
+
+    Asked and joined as the sources are; None declares nothing. A format knows bytes, no training
+    framework: it gives a tree of plain values and lazy tensors, in which sources find the weights.
+    Must not import torch. A complete plugin::
+
+        from convcore import Archive, Extent, Format, LazyTensor, TensorSpec, hookimpl
+
+        def read(location, session):
+            data = location.open()
+            spec = TensorSpec("uint8", (data.size - 4,))
+            weight = LazyTensor.from_extents(spec, [Extent(data, 4, data.size - 4)])
+            return Archive(Path(str(location)), "raw", {"weight": weight})
+
+        def sniff(head, location):
+            return head.startswith(b"RAW1")
+
+        @hookimpl
+        def convcore_formats():
+            return [Format("raw", "four letters and the bytes of one tensor", sniff, read)]
+    """
 
 
 @hookspec

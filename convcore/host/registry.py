@@ -10,6 +10,7 @@ import attrs
 import pluggy
 
 from convcore.errors import PluginError, UsageError, warn
+from convcore.formats.format import Format
 from convcore.host import hookspecs
 from convcore.host.discovery import installed
 from convcore.host.entries import API_VERSION as API_VERSION
@@ -39,6 +40,7 @@ class Registry(Noun):
         manager: pluggy's, with the working plugins.
         rivals: By kind, what bears a name that another plugin declared first.
         owners: ``(kind, name)`` to the plugins that declare it.
+        formats: By name.
     """
 
     sources: Mapping[str, Source]
@@ -49,6 +51,7 @@ class Registry(Noun):
     manager: pluggy.PluginManager | None = attrs.field(default=None, eq=False, repr=False)
     rivals: Mapping[str, Sequence[Thing]] = attrs.field(factory=dict, eq=False, repr=False)
     owners: Mapping[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, repr=False)
+    formats: Mapping[str, Format] = attrs.field(factory=dict)
 
     def find(self, kind: str, name: str) -> Any:
         """Return the source, layout or target called ``name``.
@@ -159,4 +162,5 @@ def _joined(
         manager,
         rivals,
         owners,
+        joined["formats"],
     )

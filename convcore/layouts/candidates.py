@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from convcore.archive import TensorSpec
 from convcore.errors import ConvcoreError, warn
 from convcore.layouts.layout import Layout
 from convcore.layouts.schema import Solution, solve
 from convcore.names import assigner
 from convcore.noun import Noun
 from convcore.sources.source import Checkpoint
+from convcore.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from convcore.host.registry import Registry

@@ -13,8 +13,8 @@ from convcore.layouts.assumption import Assumption
 from convcore.noun import Noun
 
 if TYPE_CHECKING:
-    from convcore.archive import LazyTensor, TensorSpec
     from convcore.layouts.settings import Settler
+    from convcore.tensors import LazyTensor, TensorSpec
 from convcore.layouts.graph import Graph, Role, Shape
 from convcore.sources.source import Checkpoint
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from convcore.archive import as_mapping
 from convcore.errors import LayoutError, UsageError
+from convcore.formats import as_mapping
 from convcore.layouts.assumption import Assumption
 from convcore.layouts.candidates import REMAINDER, Candidate, candidates, consider
 from convcore.layouts.layout import LAYOUT_FILE, Component, Layout, LayoutMatch

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import attrs
 
-from convcore.archive import TensorSpec
 from convcore.errors import ConvcoreError, LayoutError
 from convcore.layouts.candidates import DECOY, Candidate, consider, covered
 from convcore.layouts.layout import Layout
 from convcore.names import assigner, counted, few, nearest, shared_prefix
 from convcore.sources.source import Checkpoint
+from convcore.tensors import TensorSpec
 from convcore.unwrap import PREFIXES
 
 # Keys and prefixes that are told of many.

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import attrs
 
-from convcore.archive import TensorSpec
 from convcore.layouts.graph import Shape
 from convcore.layouts.layout import Schema
 from convcore.noun import Noun
+from convcore.tensors import TensorSpec
 from convcore.validators import SIZE
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from convcore.archive import LazyTensor, Opaque, as_mapping, as_plain
 from convcore.errors import UsageError
+from convcore.formats import Opaque, as_mapping, as_plain
 from convcore.layouts.assumption import Assumption, shown
 from convcore.layouts.layout import LayoutMatch, Origin, Setting
 from convcore.names import assigner, counted
+from convcore.tensors import LazyTensor
 
 _SHOWN = 12
 _LONG = 40

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from convcore.archive.links import within
-from convcore.archive.opened import note
+from convcore.formats.links import within
 from convcore.layouts.layout import Layout
 from convcore.sources.source import Checkpoint
+from convcore.tensors.opened import note
 
 
 def find_sidecars(layout: Layout, checkpoint: Checkpoint) -> dict[str, Path]:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import convcore
-from convcore.archive import LazyTensor, as_plain
-from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
+from convcore.formats import as_plain
+from convcore.formats.bounded_json import read_json
 from convcore.layouts.layout import LayoutMatch
 from convcore.manifest.conformity import first_fault
 from convcore.manifest.fingerprint import name_of
 from convcore.targets.report import WrittenFile
 from convcore.targets.target import Check
+from convcore.tensors import LazyTensor
 
 NAME = "manifest.json"
 SCHEMA_VERSION = 1

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from convcore.archive import LazyTensor
 from convcore.layouts.layout import LayoutMatch
 from convcore.targets.weights.files import crc_of, sha256_of
+from convcore.tensors import LazyTensor
 
 
 def fingerprint(state: Mapping[str, LazyTensor]) -> str:

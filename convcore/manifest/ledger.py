@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from convcore.archive import walk_tensors
 from convcore.errors import TargetError
+from convcore.formats import walk_tensors
 from convcore.layouts.layout import LayoutMatch
 from convcore.targets.target import Choice, LedgerEntry, Output
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from convcore.archive.source_file import SourceFile
 from convcore.manifest import document as manifest
 from convcore.targets.report import Plan
 from convcore.targets.weights.files import PIECE, create
+from convcore.tensors.local_file import LocalFile
 
 # Written by the engine itself into every output folder.
 CONFIG = "model_config.json"
@@ -50,7 +50,7 @@ def _copy(source: Path, destination: Path) -> None:
     Raises:
         SourceError: It is another now.
     """
-    file = SourceFile(source)
+    file = LocalFile(source)
     with os.fdopen(create(destination), "wb") as copy:
         for start in range(0, file.size, PIECE):
             copy.write(file.read(start, min(PIECE, file.size - start)))

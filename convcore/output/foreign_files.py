@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Set
 from pathlib import Path
 
-from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError, UsageError
+from convcore.formats.bounded_json import read_json
 from convcore.names import few
 from convcore.output.destination import contents, exists
 from convcore.output.digests import flush

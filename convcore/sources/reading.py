@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from convcore.archive import open_archive
-from convcore.archive.shards import find_index
 from convcore.errors import PluginError, SourceError, UsageError, warn
+from convcore.formats.builtin import FORMATS
+from convcore.formats.format import Format, FormatSession
+from convcore.formats.hf_shards import find_index
 from convcore.names import counted
 from convcore.sources.source import Checkpoint, Input, Source
 
@@ -46,13 +47,13 @@ def read_checkpoint(
         UsageError: There is nothing at ``path``, or ``source`` is unknown.
         SourceError: Nobody, or more than one, claims it; or it is damaged or unsafe.
     """
-    given = open_input(path, key=key, config=config, allow_opaque_calls=allow_opaque_calls)
+    session = FormatSession(formats_of(registry), allow_opaque_calls=allow_opaque_calls)
+    given = open_input(path, key=key, config=config, session=session)
     asked = [registry.find("sources", source)] if source else _general_last(registry)
     claims = _claims(given, asked, insist=source is not None)
-    if not claims and given.archive is None and find_index(path)[0] is not None:
+    if not claims and given.archive is None and _is_readable(given):
         # Nobody's own kind of folder: what its index of shards names is read as one file is.
-        archive = open_archive(path, allow_opaque_calls=allow_opaque_calls)
-        given = attrs.evolve(given, archive=archive)
+        given = attrs.evolve(given, archive=session.open(given.location))
         claims = _claims(given, asked, insist=source is not None)
     if source and not claims:
         raise SourceError(
@@ -117,20 +118,31 @@ def open_input(
     *,
     key: str | None = None,
     config: Mapping[str, str] | None = None,
-    allow_opaque_calls: bool = False,
+    session: FormatSession | None = None,
 ) -> Input:
-    """Open a file's archive, or leave a folder for the sources to look into."""
+    """Open a file; a folder, and what no format knows, are left for the sources to look into."""
     try:
         folder = path.is_dir()
         if not folder and not os.path.lexists(path):
             raise UsageError(f"there is no file or folder {path}", remedy="check the path")
     except (OSError, ValueError) as error:
         raise UsageError(f"{str(path)!r} is no usable path: {error}", remedy="check it") from error
-    given = Input(path, None, key, config or {}, allow_opaque_calls)
-    if folder:
+    session = session or FormatSession(FORMATS)
+    given = Input(path, None, key, config or {}, session.allow_opaque_calls, session)
+    if folder or session.recognised(given.location) is None:
         return given
-    archive = open_archive(path, allow_opaque_calls=allow_opaque_calls)
-    return attrs.evolve(given, archive=archive)
+    return attrs.evolve(given, archive=session.open(given.location))
+
+
+def formats_of(registry: Registry) -> Iterable[Format]:
+    """Return the formats that plugins declare; those convcore comes with where none does."""
+    return list(registry.claimed("formats")) or FORMATS
+
+
+def _is_readable(given: Input) -> bool:
+    """Whether a format reads a folder; a file that none does is refused, saying what it is."""
+    assert given.session is not None  # open_input gave it one
+    return not given.path.is_dir() or given.session.recognised(given.location) is not None
 
 
 def _general_last(registry: Registry) -> list[Source]:
@@ -166,7 +178,7 @@ def _unclaimed(given: Input, asked: list[Source]) -> SourceError:
             f"the folder {given.path} holds no checkpoint that a source knows",
             seen=[
                 f"inside: {', '.join(inside) or 'nothing'}",
-                *find_index(given.path)[1],
+                *find_index(given.location)[1],
                 f"asked: {names}",
             ],
             remedy="give a file inside it, or a folder as the training script wrote it",

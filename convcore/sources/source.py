@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from convcore import validators as legal
+from convcore.formats.archive import Archive
+from convcore.formats.builtin import FORMATS
+from convcore.formats.containers import Member
+from convcore.formats.format import FormatSession
+from convcore.formats.location import LocalLocation, Location
 from convcore.noun import Noun
 
 if TYPE_CHECKING:
-    from convcore.archive import Archive, LazyTensor
+    from convcore.tensors import LazyTensor
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
@@ -25,10 +30,11 @@ class Input(Noun):
 
     Attributes:
         path: A file or a folder.
-        archive: The opened file; None for a folder.
+        archive: The opened file; None for a folder, and for a file that no format knows.
         key: ``--key``, dotted path of the state dict to take; None to find it.
         config: ``--config`` values by name.
         allow_opaque_calls: Whether files that name code-running callables may be read.
+        session: What opens further files: the formats there are, and how much a file may ask for.
     """
 
     path: Path
@@ -36,19 +42,32 @@ class Input(Noun):
     key: str | None = None
     config: Mapping[str, str] = attrs.field(factory=dict)
     allow_opaque_calls: bool = False
+    session: FormatSession | None = attrs.field(default=None, eq=False, repr=False)
 
-    def open(self, path: Path) -> Archive:
+    @property
+    def location(self) -> Location:
+        """Where it lies, for what need not know how it is reached."""
+        return LocalLocation(self.path)
+
+    def open(self, path: Path, *, member: str | None = None) -> Archive:
         """Open another file of the same input (a folder's part) under the same rules.
 
-        Raises:
-            SourceError: It is no checkpoint, or a link that leads out of the input's folder.
-        """
-        from convcore.archive import open_archive
-        from convcore.archive.links import within
+        Args:
+            path: The file.
+            member: A file in it, where it is a zip or tar archive.
 
+        Raises:
+            SourceError: It is no checkpoint, or a link that leads out of the input's folder; there
+                is no such member.
+        """
         folder = self.path if self.path.is_dir() else self.path.parent
-        within(path, folder if path.is_relative_to(folder) else path.parent)
-        return open_archive(path, allow_opaque_calls=self.allow_opaque_calls)
+        home = folder if path.is_relative_to(folder) else path.parent
+        # What the user named himself may be a link to anywhere.
+        location: Location = LocalLocation(path, None if path == self.path else home)
+        session = self.session or FormatSession(FORMATS, allow_opaque_calls=self.allow_opaque_calls)
+        if member is not None:
+            location = Member(location, member, session.budgets)
+        return session.open(location)
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from convcore.archive.lazy import LazyTensor
     from convcore.layouts.graph import Affine, Graph
     from convcore.layouts.layout import LayoutMatch
+    from convcore.tensors import LazyTensor
 
     States = Mapping[str, Mapping[str, LazyTensor]]
 

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 import pytest
 
-from convcore.archive import walk_tensors
 from convcore.errors import ConvcoreError, PluginError
+from convcore.formats import walk_tensors
 from convcore.manifest import document as manifest
 from convcore.sources.source import Checkpoint
 from convcore.testing.case import Case

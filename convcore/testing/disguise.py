@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, TensorSpec
 from convcore.host.registry import Registry
 from convcore.sources.reading import open_input
 from convcore.sources.source import Checkpoint, Source
+from convcore.tensors import LazyTensor, TensorSpec
 
 # A stranger's strings: paths, templates, formats, code, terminal commands. Each carries the mark.
 MARK = "CONVCORE_HOSTILE"

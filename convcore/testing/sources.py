@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from convcore.archive import walk_tensors
 from convcore.errors import ConvcoreError, SourceError
+from convcore.formats import walk_tensors
 from convcore.sources.reading import open_input, read_checkpoint
 from convcore.sources.source import Checkpoint
 from convcore.testing.case import Case

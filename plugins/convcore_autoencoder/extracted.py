@@ -13,8 +13,9 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, as_mapping
+from convcore.formats import as_mapping
 from convcore.sources.source import Checkpoint, Input
+from convcore.tensors import LazyTensor
 from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of, state_dicts
 
 NAME = "autoencoder-extracted"

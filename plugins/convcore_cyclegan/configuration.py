@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.archive import as_mapping
 from convcore.errors import LayoutError
+from convcore.formats import as_mapping
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.settings import Settler, departures
 from convcore_cyclegan.normalisation import FILE, read_normalisation

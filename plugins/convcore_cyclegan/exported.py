@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from convcore.archive import Archive, LazyTensor, as_mapping
-from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
+from convcore.formats import Archive, as_mapping
+from convcore.formats.bounded_json import read_json
 from convcore.names import few
 from convcore.sources.source import Checkpoint, Input
+from convcore.tensors import LazyTensor
 from convcore.unwrap import state_dict_of
 from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS
 
@@ -40,7 +41,7 @@ def read(given: Input) -> Checkpoint | None:
         SourceError: One generator lacks the other or is of another architecture, a file is
             damaged, or ``model_config.json`` holds no configuration.
     """
-    if given.archive is not None or given.key is not None:
+    if given.archive is not None or given.key is not None or not given.path.is_dir():
         return None
     files = _files(given.path)
     archives = {stem: given.open(path) for stem, path in files.items() if stem in GENERATORS}

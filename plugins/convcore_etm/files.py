@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from convcore.archive.bounded_json import read_json
+from convcore.formats.bounded_json import read_json
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.settings import departures
 from convcore_etm.sidecars import ARCHITECTURE, VECTORIZER, VOCABULARY

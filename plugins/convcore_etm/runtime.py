@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convcore import onnx_runtime
-from convcore.archive.bounded_json import read_json
 from convcore.errors import LayoutError, UsageError
+from convcore.formats.bounded_json import read_json
 from convcore_etm.assumptions import KIND
 from convcore_etm.sidecars import VOCABULARY
 from convcore_etm.tensors import COMPONENTS, SIZES
@@ -209,7 +209,7 @@ def _flat(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _matrices(folder: Path, names: Sequence[str]) -> list[Array]:
     """Read matrices of the decoder from whichever file of the folder holds them."""
-    from convcore.archive import open_archive
+    from convcore.formats import open_archive
 
     for name in ("best_decoder.pth", "best_decoder.safetensors", "best_model.pth"):
         if (folder / name).is_file():

@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor
-from convcore.archive.bounded_json import read_json
-from convcore.archive.links import within
 from convcore.errors import SourceError
+from convcore.formats.bounded_json import read_json
+from convcore.formats.links import within
 from convcore.names import counted
 from convcore.sources.source import Input
+from convcore.tensors import LazyTensor
 from convcore_etm.vectorizer import read_vectorizer, read_vocabulary
 
 THETA = "best_theta.pt"

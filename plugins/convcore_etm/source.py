@@ -8,10 +8,11 @@ from pathlib import Path
 
 import attrs
 
-from convcore.archive import Archive, LazyTensor, walk_tensors
 from convcore.errors import LayoutError, SourceError, UsageError
+from convcore.formats import Archive, walk_tensors
 from convcore.names import counted
 from convcore.sources.source import Checkpoint, Input
+from convcore.tensors import LazyTensor
 from convcore.unwrap import beside, make_checkpoint, state_dict_of, state_dicts, unprefixed
 from convcore_etm.folder import (
     WHOLE,
@@ -37,7 +38,7 @@ def read(given: Input) -> Checkpoint | None:
     if given.key is not None:
         return None
     if given.archive is None:
-        return _read_folder(given)
+        return _read_folder(given) if given.path.is_dir() else None
     checkpoint = _read_file(given, given.path, given.archive)
     if checkpoint is not None and "prefix" in given.config:
         raise UsageError(

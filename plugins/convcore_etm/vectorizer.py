@@ -10,9 +10,10 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, Opaque
-from convcore.archive.bounded_json import read_json
 from convcore.errors import SourceError
+from convcore.formats import Opaque
+from convcore.formats.bounded_json import read_json
+from convcore.tensors import LazyTensor
 from convcore_etm.tfidf import unsupported
 
 _CLASS = ("sklearn.feature_extraction.text", "TfidfVectorizer")
@@ -59,7 +60,7 @@ def read_vectorizer(path: Path) -> Vectorizer | None:
     Raises:
         SourceError: It is damaged or unsafe, or its vocabulary and weights contradict each other.
     """
-    from convcore.archive.joblib import read_joblib
+    from convcore.formats.joblib import read_joblib
 
     try:
         tree = read_joblib(path)

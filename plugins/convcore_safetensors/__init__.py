@@ -6,10 +6,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from convcore.archive import LazyTensor
-from convcore.archive.dtypes import BY_NAME
-from convcore.archive.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.errors import TargetError
+from convcore.formats.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
 from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
@@ -23,6 +21,8 @@ from convcore.targets.weights import (
     prove,
     supported,
 )
+from convcore.tensors import LazyTensor
+from convcore.tensors.dtypes import BY_NAME
 
 _ALIGNMENT = 8
 

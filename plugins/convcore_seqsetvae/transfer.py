@@ -13,19 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcore.archive import TensorSpec
 from convcore.errors import UsageError
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.schema import evaluate
 from convcore.layouts.settings import Settler, departures, positive
 from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.tensors import TensorSpec
 from convcore_seqsetvae.schema import head
 from convcore_seqsetvae.versions import recognise
 
 if TYPE_CHECKING:
     import torch
 
-    from convcore.archive import LazyTensor
+    from convcore.tensors import LazyTensor
 
 NAME = "seqsetvae-finetune"
 FILE = "finetune_start.ckpt"
@@ -135,7 +135,7 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
 
 def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write both files; every byte of the checkpoint is re-read and compared while written."""
-    from convcore.archive import as_plain
+    from convcore.formats import as_plain
     from convcore.manifest import document as manifest
     from convcore.targets.weights import create, groups, torch_zip
 
@@ -215,13 +215,11 @@ def draw(transfer: Transfer) -> dict[str, torch.Tensor]:
 
 def in_memory(key: str, tensor: torch.Tensor, match: LayoutMatch) -> LazyTensor:
     """Wrap a tensor that lies in no file, so that it is written like all others."""
-    from convcore.archive.lazy import LazyTensor, Storage
+    from convcore.tensors import LazyTensor
 
-    data = tensor.contiguous().numpy().tobytes()
-    file = next(iter(match.checkpoint.tensors.values())).storage.file  # only named in errors
-    storage = Storage(file, key, 0, len(data), inline=data)
     spec = TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-    return LazyTensor(spec, storage, 0, tensor.contiguous().stride())
+    data = tensor.contiguous().numpy().tobytes()
+    return LazyTensor.from_bytes(spec, data, name=str(match.checkpoint.path), key=key)
 
 
 def natural(text: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.archive import LazyTensor
 from convcore.errors import SourceError
 from convcore.host.hookspecs import hookimpl
 from convcore.sources.source import Checkpoint, Input, Source
+from convcore.tensors import LazyTensor
 from convcore.unwrap import (
     CANONICAL,
     MOST_ENTRIES,

@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import Archive, as_mapping
 from convcore.errors import SourceError
+from convcore.formats import Archive, as_mapping
 from convcore.sources.source import Checkpoint, Input
 from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of
 from convcore_umc.datasets import DATASETS

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from convcore.archive import TensorSpec
 from convcore.layouts.graph import Shape
 from convcore.layouts.layout import Component, Schema
+from convcore.tensors import TensorSpec
 
 BACKBONE = "method_model.backbone."
 _BERT = f"{BACKBONE}text_embedding.bert."

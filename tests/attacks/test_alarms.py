@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convcore.archive import open_archive
 from convcore.errors import SourceError
+from convcore.formats import open_archive
 from tests.attacks.assembler import EMPTY, REDUCE, checkpoint, mapping, pickled, tensor, text
 
 # Module and name as a pickle spells them; all from public advisories about pickle scanners.

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from convcore.archive import open_archive
 from convcore.errors import SourceError
+from convcore.formats import open_archive
 from tests.attacks.assembler import (
     FLOATS,
     MAGIC,

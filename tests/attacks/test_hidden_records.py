@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore.archive import open_archive
 from convcore.errors import SourceError
+from convcore.formats import open_archive
 from tests.attacks.assembler import FLOATS, Entry, archive, mapping, pickled, tensor
 
 PICKLE = Entry("m/data.pkl", pickled(mapping(w=tensor())))

@@ -13,11 +13,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from convcore.archive import as_mapping, as_plain, as_state_dict, open_archive, walk_tensors
-from convcore.archive.joblib import read_joblib
 from convcore.errors import ConvcoreError
-from tests.archive.conftest import WILD, bits, tensors_of
+from convcore.formats import as_mapping, as_plain, as_state_dict, open_archive, walk_tensors
+from convcore.formats.joblib import read_joblib
 from tests.attacks.assembler import checkpoint, pickled
+from tests.formats.conftest import WILD, bits, tensors_of
 
 
 def _legal() -> dict[str, bytes]:

@@ -21,11 +21,11 @@ ROOT = Path(__file__).parent.parent.parent
 # allowed are opening the file for reading and what the test itself does with the answer.
 _WATCH = """
 import sys, json, os, pkgutil, importlib, stat, heapq
-import convcore.archive, convcore.archive.bounded_json, numpy
-for module in pkgutil.walk_packages(convcore.archive.__path__, "convcore.archive."):
+import convcore.formats, convcore.tensors, convcore.formats.bounded_json, numpy
+for module in pkgutil.walk_packages(convcore.formats.__path__, "convcore.formats."):
     importlib.import_module(module.name)
-from convcore.archive import open_archive, as_plain, as_mapping, as_state_dict, walk_tensors
-from convcore.archive.joblib import read_joblib
+from convcore.formats import open_archive, as_plain, as_mapping, as_state_dict, walk_tensors
+from convcore.formats.joblib import read_joblib
 from convcore.errors import ConvcoreError
 from pathlib import Path
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from convcore.archive import open_archive, walk_tensors
 from convcore.errors import SourceError
+from convcore.formats import open_archive, walk_tensors
 from tests.attacks import hostile
 from tests.attacks.assembler import (
     call,
@@ -297,7 +297,7 @@ BOMBS = {
 
 _MEASURE = """
 import json, resource, sys
-from convcore.archive import open_archive
+from convcore.formats import open_archive
 from convcore.errors import SourceError
 
 def peak():

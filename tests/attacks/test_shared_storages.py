@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore.archive import open_archive
 from convcore.errors import SourceError
+from convcore.formats import open_archive
 from tests.attacks.assembler import (
     PERSID,
     checkpoint,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore.archive import open_archive
+from convcore.formats import open_archive
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -65,7 +65,7 @@ def test_deep_reads_what_lies_beside_the_model_too(
         for value in entry.values()
         if getattr(value, "nbytes", 0) > 100
     )
-    data[moment.storage.position + 40] ^= 1
+    data[moment.storage.extents[0].position + 40] ^= 1
     damaged.write_bytes(data)
 
     assert convcore("inspect", damaged).code == 0

@@ -9,12 +9,12 @@ import attrs
 import pytest
 import torch
 
-from convcore.archive import TensorSpec
 from convcore.errors import LayoutError
 from convcore.host.registry import Registry, load_registry
 from convcore.layouts.layout import Component, Layout, Schema
 from convcore.layouts.matching import match_layout
 from convcore.sources.reading import read_checkpoint
+from convcore.tensors import TensorSpec
 from tests.plugins import cyclegan_checkpoints as cyclegan
 
 W = torch.ones(2)

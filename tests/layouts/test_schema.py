@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from convcore.archive import TensorSpec
 from convcore.layouts.layout import Schema
 from convcore.layouts.schema import solve
+from convcore.tensors import TensorSpec
 
 SHAPES = {
     "fc1.weight": ("H", "D"),

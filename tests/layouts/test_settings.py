@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from convcore import Assumption, Component, Layout, Setting, UsageError, open_checkpoint
-from convcore.archive import Opaque
+from convcore.formats import Opaque
 from convcore.layouts.candidates import consider
 from convcore.layouts.graph import Axis, Graph
 from convcore.layouts.layout import LayoutMatch

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from convcore.archive import walk_tensors
 from convcore.errors import SourceError, UsageError
+from convcore.formats import walk_tensors
 from convcore.host.registry import load_registry
 from convcore.sources.reading import read_checkpoint
 

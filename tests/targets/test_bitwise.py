@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
 import convcore
-from convcore.archive import LazyTensor, gather, open_archive, stored_bytes
 from convcore.errors import SourceError, VerificationError
+from convcore.formats import open_archive
 from convcore.targets.weights import bitwise, files, prove, prove_arrays, prove_bytes, torch_zip
-from tests.archive.conftest import bits
-from tests.archive.test_formats import packed
+from convcore.tensors import LazyTensor, Storage, elements
+from tests.formats.conftest import bits
+from tests.formats.test_formats import packed
 
 Z = torch.tensor([1 + 2j, 3 - 4j, 5 + 0j])
 GRID = torch.arange(24.0).reshape(4, 6)
@@ -35,12 +37,12 @@ def _without_stride(tensor: LazyTensor) -> Any:
     return tensor.storage, tensor.spec, tensor.offset, tensor.conj, tensor.neg
 
 
-def _shifted(tensor: LazyTensor, size: int, *, check: bool) -> Iterator[bytes]:
-    for piece in CHUNKS(tensor, size, check=check):
+def _shifted(storage: Storage, start: int, length: int, size: int, *, check: bool = False) -> Any:
+    for piece in PIECES(storage, start, length, size, check=check):
         yield bytes(piece[1:]) + bytes(piece[:1])
 
 
-CHUNKS = stored_bytes.chunks
+PIECES = Storage.pieces
 TREES: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
     "conjugates": lambda: {"z": Z, "conj": Z.conj()},
     "negatives": lambda: {"a": Z.clone().imag, "n": Z.clone().conj().imag},
@@ -56,11 +58,11 @@ FAULTS: dict[str, tuple[Any, str, Any, str]] = {
         LazyTensor, "contiguous", property(lambda _: True), "transposed",
     ),
     "everything is plain": (LazyTensor, "plain", property(lambda _: True), "conjugates"),
-    "nothing is converted": (gather, "converted", lambda _, part: bytes(part), "negatives"),
+    "nothing is converted": (elements, "converted", lambda part, *_, **__: part, "negatives"),
     "rows in another order": (
-        gather, "gathered", lambda tensor, _: iter([bytes(tensor.nbytes)]), "transposed",
+        LazyTensor, "_stored", lambda *_: np.zeros((4, 4), "V4"), "transposed",
     ),
-    "bytes are shifted": (stored_bytes, "chunks", _shifted, "dense"),
+    "bytes are shifted": (Storage, "pieces", _shifted, "dense"),
     "every byte is counted twice": (
         files, "copy", lambda tensor, fd: files.append(bytes(tensor.nbytes), fd) or tensor.nbytes,
         "dense",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore.archive import open_archive
 from convcore.engine.difference import compare
 from convcore.errors import VerificationError
+from convcore.formats import open_archive
 from convcore.targets.weights import prove
 from convcore.targets.weights.files import PIECE
 from convcore.targets.weights.torch_zip import write

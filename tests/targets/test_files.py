@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from convcore.archive import open_archive
 from convcore.errors import SourceError
+from convcore.formats import open_archive
 from convcore.targets.weights.files import PIECE, copy
-from tests.archive.conftest import bits
-from tests.archive.test_views import VIEWS
+from tests.formats.conftest import bits
+from tests.tensors.test_views import VIEWS
 
 
 def saved(tensor: torch.Tensor, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from convcore.archive import open_archive
+from convcore.formats import open_archive
 from convcore.targets.weights import torch_zip
 
 DTYPES = [

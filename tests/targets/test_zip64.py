@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from convcore.archive.budgets import DEFAULT_BUDGETS
-from convcore.archive.faults import Malformed
-from convcore.archive.source_file import SourceFile
-from convcore.archive.zip_directory import find_directory, read_entries, widened
+from convcore.formats.budgets import DEFAULT_BUDGETS
+from convcore.formats.zip_directory import find_directory, read_entries, widened
 from convcore.targets.weights import torch_zip
 from convcore.targets.weights.files import create
+from convcore.tensors.faults import Malformed
+from convcore.tensors.local_file import LocalFile
 
 GIB = 1 << 30
 FAR = {"below": 4 * GIB - 500, "at the limit": 0xFFFFFFFF, "beyond": 5 * GIB + 3}
@@ -78,7 +78,7 @@ def test_the_end_of_a_directory_counts_many_records(count: int, tmp_path: Path) 
 
     with zipfile.ZipFile(path) as archive:
         assert len(archive.infolist()) == count
-    assert find_directory(SourceFile(path)) == (0, len(directory), count)
+    assert find_directory(LocalFile(path)) == (0, len(directory), count)
 
 
 @pytest.mark.parametrize("start", FAR.values(), ids=FAR)
@@ -87,7 +87,7 @@ def test_a_directory_far_behind_is_found(start: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         expected = archive.start_dir, len(archive.infolist())
         offsets = [(e.filename, e.header_offset, e.file_size) for e in archive.infolist()]
-    file = SourceFile(path)
+    file = LocalFile(path)
 
     at, length, count = find_directory(file)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import convcore
-from convcore.archive import open_archive
 from convcore.engine.difference import compare, diff
+from convcore.formats import open_archive
 from convcore.host.registry import load_registry
 
 COUNT = 700_001  # more than two pieces of a megabyte, and no multiple of one

@@ -8,14 +8,15 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.engine.audit.accounts import places
 from convcore.errors import SourceError
+from convcore.formats import open_archive, walk_tensors
 from convcore.manifest.document import parameters
 from convcore.manifest.fingerprint import fingerprint
 from convcore.names import counted, few
 from convcore.noun import Noun
 from convcore.targets.target import Check
+from convcore.tensors import LazyTensor
 
 # Targets whose files any reader of checkpoints reads; strangers may have formats of their own.
 READABLE = ("pth", "state-dict", "safetensors")

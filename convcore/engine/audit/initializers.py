@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.archive import LazyTensor
 from convcore.engine.audit.accounts import places
 from convcore.names import few
 from convcore.targets.target import Check
+from convcore.tensors import LazyTensor
 
 if TYPE_CHECKING:
     import numpy as np

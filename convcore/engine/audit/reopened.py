@@ -8,15 +8,16 @@ from typing import Any
 
 import attrs
 
-from convcore.archive import LazyTensor, open_archive, walk_tensors
 from convcore.engine.plan import SPLIT
 from convcore.errors import SourceError
+from convcore.formats import open_archive, walk_tensors
 from convcore.host.registry import Registry
 from convcore.layouts.candidates import consider
 from convcore.layouts.layout import LayoutMatch, Setting
 from convcore.layouts.matching import assemble
 from convcore.manifest import document as manifest
 from convcore.sources.source import Checkpoint
+from convcore.tensors import LazyTensor
 
 # Targets whose files any reader of checkpoints reads.
 _READABLE = ("pth", "state-dict", "safetensors")

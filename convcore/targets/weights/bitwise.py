@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from convcore.archive import LazyTensor, Storage
-from convcore.archive.dtypes import BY_NAME
+import attrs
+
+from convcore.tensors import Assembled, LazyTensor, Storage
+from convcore.tensors.dtypes import BY_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,11 +43,14 @@ def same_bits(written: LazyTensor, source: LazyTensor) -> bool:
     """
     if not prod(source.shape):
         return True
+    if isinstance(source.storage, Assembled) and source.nbytes == source.storage.nbytes:
+        return _same_as_chunks(written, source, source.storage)
     if not _in_order(source) or not _in_order(written):
         source.storage.verify()
         return _same_in_any_order(written, source)
     size = prod(source.shape) * BY_NAME[source.dtype].itemsize
-    whole = source.storage.nbytes == size
+    lone = source.storage.leaves[0] if len(source.storage.leaves) == 1 else None
+    whole = lone is not None and lone.nbytes == size
     if not whole:
         source.storage.verify()
     crc = 0
@@ -57,10 +62,31 @@ def same_bits(written: LazyTensor, source: LazyTensor) -> bool:
             return False
         if whole:
             crc = zlib.crc32(piece, crc)
-    if not whole:
+    if lone is None or not whole:
         return True
-    source.storage.settle_crc(crc)
+    source.storage.settle(crc)
     return written.storage.nbytes != size or written.storage.crc in (None, crc)
+
+
+def _same_as_chunks(written: LazyTensor, source: LazyTensor, whole: Assembled) -> bool:
+    """Compare each chunk with the box of what was written that it has to fill.
+
+    That the boxes fill everything was decided on their offsets and sizes (``check_cover``).
+    """
+    if not _in_order(source):
+        source.storage.verify()
+        return _same_in_any_order(written, source)
+    return all(
+        same_bits(
+            attrs.evolve(
+                written,
+                spec=tensor.spec,
+                offset=written.offset + _reach(offsets, written.stride),
+            ),
+            tensor,
+        )
+        for offsets, tensor in whole.chunks
+    )
 
 
 def _in_order(tensor: LazyTensor) -> bool:
@@ -80,7 +106,7 @@ class _Run:
     def __init__(self, tensor: LazyTensor) -> None:
         self._storage = tensor.storage
         self._at = tensor.offset * BY_NAME[tensor.dtype].itemsize
-        self._inflated = _inflated(self._storage) if self._storage.packed else None
+        self._inflated = _inflated(self._storage) if _packed(self._storage) else None
         self._ahead = bytearray()
 
     def take(self, length: int) -> bytes:
@@ -103,17 +129,32 @@ class _Run:
             self._ahead += piece
 
 
+def _packed(storage: Storage) -> bool:
+    return any(extent.packed for extent in storage.extents)
+
+
 def _bytes(storage: Storage, start: int, length: int) -> bytes:
-    if storage.inline is not None:
-        return storage.inline[start : start + length]
-    return storage.file.read(storage.position + start, length)
+    """Bytes of a storage that can be read from anywhere."""
+    if not storage.extents:  # a view of what was put together of chunks
+        return storage.read(start, length)
+    found, begin = b"", 0
+    for extent in storage.extents:
+        low, high = max(start, begin), min(start + length, begin + extent.nbytes)
+        if low < high:
+            part = extent.source.read(extent.position + low - begin, high - low)
+            found = part if not found else found + part
+        begin += extent.nbytes
+    return found
 
 
 def _inflated(storage: Storage) -> Iterator[bytes]:
-    engine = zlib.decompressobj(-15)
-    for start in range(0, storage.packed, _PACKED_STEP):
-        length = min(_PACKED_STEP, storage.packed - start)
-        yield engine.decompress(storage.file.read(storage.position + start, length))
+    for extent in storage.extents:
+        engine = zlib.decompressobj(-15)
+        packed = extent.packed or extent.nbytes
+        for start in range(0, packed, _PACKED_STEP):
+            length = min(_PACKED_STEP, packed - start)
+            data = extent.source.read(extent.position + start, length)
+            yield engine.decompress(data) if extent.packed else data
 
 
 def _same_in_any_order(written: LazyTensor, source: LazyTensor) -> bool:
@@ -136,7 +177,7 @@ class _View:
         self._item = BY_NAME[tensor.dtype].itemsize
         self._complex = tensor.dtype.startswith("complex")
         storage = tensor.storage
-        self._held = b"".join(_inflated(storage)) if storage.packed else None
+        self._held = b"".join(_inflated(storage)) if _packed(storage) else None
 
     def bits(self, start: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         import numpy as np

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from convcore.archive import LazyTensor
 from convcore.errors import LayoutError, SourceError
 from convcore.layouts.layout import Component, LayoutMatch
 from convcore.names import counted, few, shared_prefix
+from convcore.tensors import LazyTensor
 
 # Views may repeat what is stored (an expanded mask); beyond this a few bytes would fill the disk.
 _REPEATED, _SMALL = 16, 256 << 20
@@ -86,13 +87,14 @@ def bounded(tensors: Mapping[str, LazyTensor]) -> None:
         SourceError: Written out, they have more than 256 MiB and 16 times what is stored.
     """
     read = {name: tensor for name, tensor in tensors.items() if not tensor.unsupported}
-    storages = {id(tensor.storage): tensor.storage.nbytes for tensor in read.values()}
+    leaves = (leaf for tensor in read.values() for leaf in tensor.storage.leaves)
+    extents = {(id(leaf.source), leaf.position): leaf.nbytes for leaf in leaves}
     views = {tensor.identity: (tensor.nbytes, name) for name, tensor in read.items()}
-    stored, written = sum(storages.values()), sum(nbytes for nbytes, _ in views.values())
+    stored, written = sum(extents.values()), sum(nbytes for nbytes, _ in views.values())
     if written > _SMALL + _REPEATED * stored:
         nbytes, name = max(views.values())
         raise SourceError(
-            f"{read[name].storage.file.path.name}: {stored:,} bytes would be written as "
+            f"{Path(read[name].storage.name).name}: {stored:,} bytes would be written as "
             f"{written:,}, since views repeat them: {name} alone has {nbytes:,}",
             remedy="save it unexpanded, or as a clone if every element is meant",
             kind="unsafe",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.archive import LazyTensor, Storage, open_archive, walk_tensors
-from convcore.archive.arrays import numpy_type
-from convcore.archive.source_file import SourceFile
 from convcore.errors import VerificationError
+from convcore.formats import open_archive, walk_tensors
 from convcore.targets.target import Check
 from convcore.targets.weights.bitwise import place_of, same_bits
+from convcore.tensors import Extent, LazyTensor, LocalFile
+from convcore.tensors.elements import numpy_type
+from convcore.tensors.faults import Malformed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,9 +59,10 @@ def prove_bytes(path: Path, starts: Mapping[str, int], expected: Mapping[str, La
         raise _differs(
             path, sorted(starts.keys() ^ expected.keys())[0], "a key too many or too few"
         )
-    file = SourceFile(path)
+    file = LocalFile(path)
     for key, tensor in expected.items():
-        if not same_bits(_dense(tensor, Storage(file, key, starts[key], tensor.nbytes)), tensor):
+        extent = Extent(file, starts[key], tensor.nbytes)
+        if not same_bits(LazyTensor.from_extents(tensor.spec, [extent], key=key), tensor):
             raise _differs(path, key, "other bytes than its source")
     return _proved(path, expected)
 
@@ -81,22 +82,22 @@ def prove_arrays(
     """
     if set(found) != set(expected):
         raise _differs(path, sorted(set(found) ^ set(expected))[0], "a key too many or too few")
-    held = SourceFile(path, held=b"")
     for key, tensor in expected.items():
-        there, kind = found[key], numpy_type(tensor)
+        there, kind = found[key], _numpy_type(tensor)
         if (there.dtype, there.shape) != (kind, tensor.shape):
             said = f"{there.dtype} {there.shape} in place of {kind} {tensor.shape}"
             raise _differs(path, key, said)
-        data = there.tobytes()
-        if not same_bits(_dense(tensor, Storage(held, key, 0, len(data), inline=data)), tensor):
+        held = LazyTensor.from_bytes(tensor.spec, there.tobytes(), name=str(path), key=key)
+        if not same_bits(held, tensor):
             raise _differs(path, key, "other bits than its source")
     return _proved(path, expected)
 
 
-def _dense(tensor: LazyTensor, storage: Storage) -> LazyTensor:
-    """The same elements one after another in another place."""
-    steps = tuple(prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
-    return LazyTensor(tensor.spec, storage, 0, steps)
+def _numpy_type(tensor: LazyTensor) -> np.dtype[Any]:
+    try:
+        return numpy_type(tensor.dtype)
+    except Malformed as fault:
+        raise fault.at(*tensor.place) from fault
 
 
 def _proved(path: Path, expected: Mapping[str, LazyTensor]) -> Check:

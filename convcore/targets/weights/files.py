@@ -7,7 +7,7 @@ import os
 import zlib
 from pathlib import Path
 
-from convcore.archive import LazyTensor
+from convcore.tensors import LazyTensor
 
 # Small enough to stay in the cache, large enough for the kernel to write it in few strides.
 PIECE = 512 << 10

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcore.archive import LazyTensor
-from convcore.archive.dtypes import BY_NAME
 from convcore.targets.weights.files import append, copy, crc_of, create
+from convcore.tensors import LazyTensor
+from convcore.tensors.dtypes import BY_NAME
 
 _ROOT = "archive"
 _ALIGNMENT = 64

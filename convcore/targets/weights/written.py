@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convcore.archive import LazyTensor, open_archive, walk_tensors
+from convcore.formats import open_archive, walk_tensors
 from convcore.targets.target import Output, Workspace
+from convcore.tensors import LazyTensor
 
 _WEIGHT_TARGETS = ("pth", "safetensors")
 

@@ -1,0 +1,14 @@
+"""The formats convcore comes with: torch's three, safetensors, and sets of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convcore.formats import FORMATS, Format
+from convcore.host.hookspecs import hookimpl
+
+
+@hookimpl
+def convcore_formats() -> Sequence[Format]:
+    """Declare the formats."""
+    return FORMATS
