@@ -55,8 +55,6 @@ class Extent:
         engine = zlib.decompressobj(-15)
         done, wanted, position = 0, start + length, self.position
         left = self.packed
-        # Inflated a few bytes at a time, what is left of the input would be copied each time.
-        most = max(size, 1 << 16)
         held = bytearray()
         while done < wanted:
             if not engine.unconsumed_tail:
@@ -65,18 +63,24 @@ class Extent:
                 position, left = position + part, left - part
             else:
                 packed = engine.unconsumed_tail
+            # Inflated a few bytes at a time, what is left of the input would be copied each time.
+            room = max(size - len(held), 1 << 16)
             try:
-                plain = engine.decompress(packed, min(most, wanted - done))
+                plain = engine.decompress(packed, min(room, wanted - done))
             except zlib.error as error:
                 raise Malformed(f"cannot be inflated: {error}", DOWNLOAD_AGAIN) from error
             if not plain and (engine.eof or not left):
                 raise Malformed(
                     f"inflates to {done} bytes, {self.nbytes} were declared", DOWNLOAD_AGAIN
                 )
-            held += plain[max(0, start - done) :]
-            done += len(plain)
+            part, done = plain[max(0, start - done) :], done + len(plain)
+            if len(part) == size and not held:
+                yield part
+                continue
+            held += part
             whole = len(held) if done == wanted else len(held) - len(held) % size
-            yield from (bytes(held[at : at + size]) for at in range(0, whole, size))
+            with memoryview(held) as view:
+                yield from (bytes(view[at : at + size]) for at in range(0, whole, size))
             del held[:whole]
 
     def settle(self, crc: int) -> None:
