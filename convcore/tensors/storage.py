@@ -73,11 +73,11 @@ class Extent:
                 raise Malformed(
                     f"inflates to {done} bytes, {self.nbytes} were declared", DOWNLOAD_AGAIN
                 )
-            part, done = plain[max(0, start - done) :], done + len(plain)
-            if len(part) == size and not held:
-                yield part
+            asked, done = plain[max(0, start - done) :], done + len(plain)
+            if len(asked) == size and not held:
+                yield asked
                 continue
-            held += part
+            held += asked
             whole = len(held) if done == wanted else len(held) - len(held) % size
             with memoryview(held) as view:
                 yield from (bytes(view[at : at + size]) for at in range(0, whole, size))
