@@ -138,6 +138,8 @@ def _closure(program: ir.Model) -> dict[str, Known]:
         given = [None if value is None else found.get(value.name or "") for value in node.inputs]
         if node.op_type == "CastLike" and given[0] is not None:
             made: list[Array] | None = [given[0].value.astype(_like(node, given[1]))]
+        elif node.op_type == "Shape" and (fixed := _fixed_sizes(node)) is not None:
+            made = [fixed]
         elif any(one is None for one, v in zip(given, node.inputs, strict=True) if v is not None):
             continue
         else:
@@ -146,6 +148,20 @@ def _closure(program: ir.Model) -> dict[str, Known]:
         for output, value in zip(node.outputs, made or (), strict=False):
             found[output.name or ""] = Known(value, roots)
     return found
+
+
+def _fixed_sizes(node: ir.Node) -> Array | None:
+    """What ``Shape`` gives where torch knew the sizes; None where one of them is dynamic."""
+    import numpy as np
+
+    value = node.inputs[0]
+    if value is None or value.shape is None:
+        return None
+    rank = len(value.shape)
+    start, end = (node.attributes.get_int("start", 0), node.attributes.get_int("end", rank))
+    sizes = list(value.shape)[start:end]
+    known = [size for size in sizes if isinstance(size, int)]
+    return np.array(known, np.int64) if len(known) == len(sizes) else None
 
 
 def _like(node: ir.Node, other: Known | None) -> Any:
