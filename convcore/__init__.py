@@ -1,10 +1,14 @@
 """convcore turns training checkpoints into components that can be shipped, proved and timed.
 
-The three verbs of the command line, without its printing:
+The verbs of the command line, without its printing:
 
 - `convcore.inspect(path)` says what a checkpoint is;
 - `convcore.convert(path, out, targets=("pth", "onnx"))` splits, converts and proves it;
-- `convcore.open_checkpoint(path)` gives its tensors, lazily.
+- `convcore.open_checkpoint(path)` gives its tensors, lazily;
+- `convcore.verify(folder)` and `convcore.diff(first, second)` look again, and compare.
+
+They share one `convcore.Session`; whoever wants to switch plugins off, or to be told of progress,
+makes one.
 
 Everything else here is what plugins are written with: the nouns, the marker `hookimpl`, the
 errors. Authors of targets use the module `convcore.targets.weights` too, authors of sources
@@ -17,7 +21,7 @@ plugins/README.md is stable; every other module may change with any release.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from convcore.api import convert, inspect, open_checkpoint
+    from convcore.api import convert, diff, inspect, open_checkpoint, verify
     from convcore.engine.inspection import Inspection
     from convcore.errors import (
         ConvcoreError,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from convcore.layouts.layout import Component, Layout, LayoutMatch, Schema, Setting
     from convcore.layouts.layout_file.reading import layouts_from_toml
     from convcore.layouts.settings import Settler
+    from convcore.session import Session
     from convcore.sources.source import Checkpoint, Input, Source
     from convcore.targets.report import Report, WrittenFile
     from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
@@ -72,6 +77,7 @@ __all__ = [
     "PluginWarning",
     "Report",
     "Schema",
+    "Session",
     "Setting",
     "Settler",
     "Size",
@@ -86,18 +92,22 @@ __all__ = [
     "WrittenFile",
     "assemble",
     "convert",
+    "diff",
     "hookimpl",
     "inspect",
     "layouts_from_toml",
     "open_checkpoint",
+    "verify",
 ]
 
 # Where each name lives; nothing is imported before it is asked for.
 _HOMES = {
     "api": (
         "convert",
+        "diff",
         "inspect",
         "open_checkpoint",
+        "verify",
     ),
     "engine.inspection": ("Inspection",),
     "errors": (
@@ -134,6 +144,7 @@ _HOMES = {
     ),
     "layouts.layout_file.reading": ("layouts_from_toml",),
     "layouts.settings": ("Settler",),
+    "session": ("Session",),
     "sources.source": (
         "Checkpoint",
         "Input",

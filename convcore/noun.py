@@ -28,7 +28,7 @@ class Noun:
 
     def __repr__(self) -> str:
         """The call that makes an equal one, less the fields that are not shown."""
-        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in _fields(self) if f.repr)
+        shown = ", ".join(f"{f.alias}={getattr(self, f.name)!r}" for f in _fields(self) if f.repr)
         return f"{self.__class__.__qualname__}({shown})"
 
 

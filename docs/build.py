@@ -1,7 +1,7 @@
 """Build the reference of the public Python interface from its docstrings, into docs/reference.
 
-``python docs/build.py`` writes it; with ``--check`` it is built in a temporary folder, and any
-warning is an error.
+``python docs/build.py`` writes it, and docs/options.md, the table of all options; with ``--check``
+the reference is built in a temporary folder, and any warning is an error.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
 
 MODULES = ("convcore", "convcore.targets.weights", "convcore.unwrap", "convcore.layouts.settings",
            "convcore.host.hookspecs", "convcore.testing")  # fmt: skip
@@ -51,6 +55,57 @@ def build(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.html"))
 
 
+def options() -> str:
+    """The options of all commands as a table in Markdown, one row for each meaning."""
+    import click
+
+    import convcore
+    from convcore.cli.commands import main
+    from convcore.options import TABLES, described
+
+    context = click.Context(main)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None  # it is listed
+        has_function = name in TABLES and callable(getattr(convcore, name, None))
+        in_python = {each.name for each in described(TABLES[name])} if has_function else set()
+        for option in command.params:
+            if isinstance(option, click.Option):
+                rows.setdefault(_row(option, option.name in in_python), []).append(name)
+    lines = [
+        "# Options",
+        "",
+        "Made by `python docs/build.py` from `convcore/options.py`; `convcore COMMAND --help` says it",
+        "too. A name under Python is a keyword of the function, or of the method of",
+        "`convcore.Session`, that is called like the command.",
+        "",
+        "| option | commands | default | in Python | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for (typed, default, keyword, meaning), commands in rows.items():
+        lines.append(f"| {typed} | {', '.join(commands)} | {default} | {keyword} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _row(option: click.Option, in_python: bool) -> tuple[str, ...]:
+    import click
+
+    value = option.metavar or (
+        "" if option.is_flag else option.make_metavar(click.Context(click.Command("")))
+    )
+    typed = ", ".join(f"`{word}`" for word in option.opts)
+    default = option.default if isinstance(option.default, tuple) else (option.default,)
+    shown = ", ".join(f"`{each}`" for each in default if option.show_default)
+    cells = (
+        f"{typed} {value and f'`{value}`'}".rstrip(),
+        "required" if option.required else shown,
+        f"`{option.name}`" if in_python else "",
+        option.help or "",
+    )
+    return tuple(cell.replace("|", "\\|") for cell in cells)
+
+
 def main() -> None:
     """Build, or check that building works."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -60,6 +115,7 @@ def main() -> None:
             pages = build(Path(folder))
     else:
         pages = build(Path(__file__).with_name("reference"))
+        Path(__file__).with_name("options.md").write_text(options(), "utf-8")
     sys.stdout.write(f"{len(pages)} pages\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 
@@ -10,23 +9,7 @@ import pytest
 import torch
 
 import convcore
-from convcore.cli.convert import command as convert_command
-from convcore.cli.inspect import command as inspect_command
 from tests.conftest import call
-
-# What Python names otherwise than the command line does, or has no use for.
-OTHERWISE = {
-    "convert": {"checkpoint", "output", "as_json"},
-    "inspect": {"checkpoint", "as_json", "suggest_layout"},
-}
-
-
-@pytest.mark.parametrize("name", OTHERWISE)
-def test_every_option_of_the_command_is_a_parameter(name: str) -> None:
-    command = {"convert": convert_command, "inspect": inspect_command}[name]
-    options = {option.name for option in command.params} - OTHERWISE[name]
-
-    assert options <= set(inspect.signature(getattr(convcore, name)).parameters)
 
 
 def test_inspect_gives_what_the_command_prints(example: Path) -> None:

@@ -15,6 +15,7 @@ from convcore.engine.inspection import inspect
 from convcore.engine.request import Request
 from convcore.errors import SourceError
 from convcore.host.registry import Registry, load_registry
+from convcore.options import InspectOptions
 from convcore.sources.source import Source
 from tests.conftest import ROOT
 
@@ -41,7 +42,7 @@ def all_entries(folder: Path) -> list[Path] | None:
 
 
 def test_runs_that_are_folders_or_files_of_any_name_get_a_row_each(runs: Path) -> None:
-    rows = inspect(runs, knowing(all_entries))["runs"]
+    rows = inspect(InspectOptions(runs), knowing(all_entries)).document["runs"]
 
     assert [row["path"] for row in rows] == ["one", "two.pt"]
     assert rows[0]["layout"] == "etm"
@@ -55,18 +56,22 @@ def test_runs_that_cannot_be_read_are_rows_with_an_error(runs: Path) -> None:
     (runs / "three").mkdir()
     (runs / "four.pt").write_text("no checkpoint")
 
-    rows = inspect(runs, knowing(all_entries))["runs"]
+    rows = inspect(InspectOptions(runs), knowing(all_entries)).document["runs"]
 
     errors = {row["path"]: row["error"] for row in rows if "error" in row}
     assert errors.keys() == {"three", "four.pt"}
 
 
 def test_a_folder_that_calls_itself_a_run_is_read_as_one_checkpoint(runs: Path) -> None:
-    assert inspect(runs / "one", knowing(lambda folder: [folder]))["layout"] == "etm"
+    found = inspect(InspectOptions(runs / "one"), knowing(lambda folder: [folder]))
+
+    assert found.document["layout"] == "etm"
 
 
 def test_runs_within_runs_do_not_go_on_for_ever(runs: Path) -> None:
-    rows = inspect(runs, knowing(lambda folder: [*folder.iterdir()] if folder.is_dir() else None))
+    known = knowing(lambda folder: [*folder.iterdir()] if folder.is_dir() else None)
+
+    rows = inspect(InspectOptions(runs), known).document
 
     assert {row["path"] for row in rows["runs"]} == {"one", "two.pt"}
 

@@ -14,12 +14,13 @@ import attrs
 from convcore import errors
 from convcore.bench.job import Job, as_line, from_line
 from convcore.bench.prepare import Ready
-from convcore.bench.record import CUDA_PROVIDER, Backend, Benchmark, Key, Row, Status
+from convcore.bench.record import CUDA_PROVIDER, Benchmark, Key, Row, Status
 from convcore.bench.request import Request
 from convcore.bench.rows import row_of, untimed, with_speedups
 from convcore.bench.sampling import Method
 from convcore.bench.subject import Subject
 from convcore.bench.workers import answers_of
+from convcore.options import Backend
 from convcore.workers.process import Process
 
 Listener = Callable[[Benchmark], None]

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import attrs
 
-from convcore.bench.record import Backend, Parity, Run
+from convcore.bench.record import Parity, Run
 from convcore.bench.sampling import Method
+from convcore.options import Backend
 
 T = TypeVar("T")
 

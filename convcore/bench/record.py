@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
 from convcore.bench.sampling import Method, Warmup
 from convcore.bench.statistics import Summary
+from convcore.options import Backend
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "failed", "skipped"]
-Backend = Literal["torch", "torch-compile", "onnxruntime"]
 Key = tuple[str, str, str, int, tuple[tuple[str, int], ...]]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 EAGER: Backend = "torch"
-BACKENDS: tuple[Backend, ...] = ("torch", "torch-compile", "onnxruntime")
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 @attrs.frozen

@@ -5,72 +5,30 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from convcore.cli import options
-from convcore.cli.commands import Session
+from convcore.cli.commands import Invocation
 from convcore.errors import ConvcoreError, TargetError, UsageError, VerificationError
 from convcore.escape import printable
 from convcore.interrupts import uninterrupted
+from convcore.options import Backend, BenchOptions
 
 if TYPE_CHECKING:
     from convcore.bench.engine import Plan
     from convcore.bench.record import Benchmark
     from convcore.bench.request import Request
 
-_BACKENDS = ("torch", "torch-compile", "onnxruntime")
-_POSITIVE = click.IntRange(min=1)
 _WIDE = 140
-_SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("bench")
-@click.argument("path", metavar="DIR|CHECKPOINT", type=options.PATH)
-@click.option(
-    "--device", "devices", multiple=True, default=("auto",), show_default=True,
-    metavar="auto|cpu|cuda[:i]", help="Where to time. auto is the CPU and all of CUDA. Repeats.",
-)  # fmt: skip
-@click.option(
-    "--backend", "backends", multiple=True, type=click.Choice(_BACKENDS),
-    help="Contender; all of them by default. Repeats.",
-)  # fmt: skip
-@click.option(
-    "--batch-size", "batches", multiple=True, type=_POSITIVE, default=(1, 8, 32),
-    show_default=True, help="Repeats.",
-)  # fmt: skip
-@click.option(
-    "--size", "sizes", multiple=True, metavar="AXIS=N",
-    help="Size of another dynamic axis, 32 by default. Repeats; every combination is timed.",
-)  # fmt: skip
-@click.option(
-    "--threads",
-    multiple=True,
-    type=_POSITIVE,
-    default=(1,),
-    show_default=True,
-    help="Repeats; --threads 1 --threads CORES stand side by side.",
-)
-@click.option("--component", "components", multiple=True, metavar="NAME", help="Time this graph.")
-@options.reading
-@click.option("--rounds", type=_POSITIVE, default=2, show_default=True,
-              help="Processes per contender; more show the noise between processes.")  # fmt: skip
-@click.option("--min-iterations", type=_POSITIVE, help="Calls to time at least (30).")
-@click.option("--min-time", type=_SECONDS, help="Seconds to time at least (0.5).")
-@click.option("--max-time", type=_SECONDS, help="Seconds after which timing stops (5).")
-@click.option("--warmup-time", type=_SECONDS, help="Seconds of warm-up at most (3).")
-@click.option("--precision", type=_SECONDS, metavar="PERCENT",
-              help="Half width of the median's 95 % confidence interval to reach (1).")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the inputs.")
-@click.option("--atol", type=float, help="Absolute parity tolerance.")
-@click.option("--save", type=options.PATH, metavar="FILE.json", help="Write as rows are finished.")
-@click.option("--plot", type=options.PATH, metavar="FILE", help=".png, .svg or .html")
-@click.option("--markdown", is_flag=True, help="Print markdown tables.")
+@options.taking(BenchOptions)
 @options.as_json
 @click.pass_obj
-def command(session: Session, /, path: Path, as_json: bool, **given: Any) -> None:
+def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
     """Time what DIR (an output of convert) or CHECKPOINT computes, and check that it is right.
 
     Every contender runs in a process of its own and is compared with torch eager on the same
@@ -83,85 +41,82 @@ def command(session: Session, /, path: Path, as_json: bool, **given: Any) -> Non
     from convcore.bench.saved import save
     from convcore.cli import show
 
-    if as_json and given["markdown"]:
+    asked = BenchOptions(**given)
+    if as_json and asked.markdown:
         raise UsageError("--json and --markdown exclude each other", remedy="give one of them")
-    if given["plot"]:
-        check_plot(given["plot"])
+    if asked.plot:
+        check_plot(asked.plot)
     so_far: list[Benchmark] = []
 
     def keep(benchmark: Benchmark) -> None:
         so_far[:] = [benchmark]
-        if given["save"]:
-            save(benchmark, given["save"])
+        if asked.save:
+            save(benchmark, asked.save)
 
     try:
         with show.progress(quiet=as_json) as told:
-            bench(_request(session, path, given), _plan(given), keep, lambda s: told(s, 0, 0))
+            bench(_request(invocation, asked), _plan(asked), keep, lambda s: told(s, 0, 0))
     finally:  # an interrupt too leaves what was finished
         error = _judgement(so_far[0]) if so_far else None
         if so_far and so_far[0].rows:
             with uninterrupted():
-                _tell(so_far[0], error, as_json=as_json, markdown=given["markdown"])
-                if given["plot"]:
-                    write_plot(so_far[0], given["plot"])
+                _tell(so_far[0], error, as_json=as_json, markdown=asked.markdown)
+                if asked.plot:
+                    write_plot(so_far[0], asked.plot)
     if error is not None:
         if as_json:
             click.get_current_context().exit(error.exit_code)
         raise error
 
 
-def _request(session: Session, path: Path, given: dict[str, Any]) -> Request:
+def _request(invocation: Invocation, asked: BenchOptions) -> Request:
     from convcore.bench.devices import check_device
     from convcore.bench.request import Request
 
-    for device in given["devices"]:
+    for device in asked.devices:
         try:
             check_device(device)
         except ValueError as error:
             raise UsageError(str(error), remedy="give --device one of these") from error
     return Request(
-        str(path),
+        str(asked.path),
         "",
-        _chosen(given),
-        given["devices"],
-        {**_sizes(given["sizes"]), "batch": tuple(sorted(set(given["batches"])))},
-        given["components"],
-        seed=given["seed"],
-        conversion={
-            "layout": given["layout"],
-            "source": given["source"],
-            "key": given["key"],
-            "config": options.pairs(given["config"], "--config"),
-            "allow_opaque_calls": given["allow_opaque_calls"],
-        },
-        layout_file=str(given["layout_file"]) if given["layout_file"] else None,
-        disabled=session.disabled,
+        _chosen(asked),
+        asked.devices,
+        {**_sizes(asked.sizes), "batch": tuple(sorted(set(asked.batches)))},
+        asked.components,
+        seed=asked.seed,
+        conversion={"layout": asked.layout, **asked.opening()},
+        layout_file=str(asked.layout_file) if asked.layout_file else None,
+        disabled=invocation.disabled,
     )
 
 
-def _plan(given: dict[str, Any]) -> Plan:
+def _plan(asked: BenchOptions) -> Plan:
     from convcore.bench.engine import Plan
     from convcore.bench.sampling import Method
 
-    rules = {
-        "min_iterations": given["min_iterations"],
-        "min_seconds": given["min_time"],
-        "max_seconds": given["max_time"],
-        "warmup_seconds": given["warmup_time"],
-        "interval": given["precision"] and given["precision"] / 100,
+    rules: dict[str, Any] = {
+        "min_iterations": asked.min_iterations,
+        "min_seconds": asked.min_time,
+        "max_seconds": asked.max_time,
+        "warmup_seconds": asked.warmup_time,
+        "interval": asked.precision and asked.precision / 100,
     }
     return Plan(
-        _chosen(given),
-        tuple(dict.fromkeys(given["threads"])),
-        given["rounds"],
+        _chosen(asked),
+        tuple(dict.fromkeys(asked.threads)),
+        asked.rounds,
         Method(**{name: value for name, value in rules.items() if value is not None}),
-        given["atol"],
+        asked.atol,
     )
 
 
-def _chosen(given: dict[str, Any]) -> tuple[Any, ...]:
+def _chosen(asked: BenchOptions) -> tuple[Backend, ...]:
     """The backends asked for, torch eager first, since the others are compared with it."""
-    return tuple(name for name in _BACKENDS if name in (given["backends"] or _BACKENDS))
+    from convcore.bench.record import BACKENDS
+
+    return tuple(name for name in BACKENDS if name in (asked.backends or BACKENDS))
 
 
 def _sizes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

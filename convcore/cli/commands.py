@@ -10,13 +10,17 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from convcore import __version__
 from convcore.cli.faults import OutOfMemory, explain, is_verbose, unforeseen
 from convcore.errors import ConvcoreError, PluginWarning, UsageError
+
+if TYPE_CHECKING:
+    from convcore.session import Progress, Session
 
 # One module per command, imported only when that command is asked for.
 _COMMANDS = {
@@ -60,24 +64,28 @@ class _Commands(click.Group):
             formatter.write_dl(list(_SUMMARIES.items()))
 
 
-class Session:
+@attrs.define(eq=False)
+class Invocation:
     """What holds for one call: switched-off plugins and how much is told."""
 
-    def __init__(
-        self, disabled: tuple[str, ...] = (), verbose: bool = False, as_json: bool = False
-    ) -> None:
-        self.disabled = disabled
-        self.verbose = verbose
-        self.as_json = as_json
+    disabled: tuple[str, ...]
+    verbose: bool
+    as_json: bool
+
+    def session(self, progress: Progress | None = None) -> Session:
+        """The session whose verbs the commands are."""
+        from convcore.session import Session
+
+        return Session(disable_plugins=self.disabled, progress=progress)
 
 
 def _taking_verbose(command: click.Command) -> click.Command:
     """A command, and those below it, that take ``-v``: it means the same wherever it is typed."""
 
     def heed(ctx: click.Context, _: click.Parameter, given: bool) -> None:
-        session = ctx.find_object(Session)
-        if session is not None and given:
-            session.verbose = True
+        invocation = ctx.find_object(Invocation)
+        if invocation is not None and given:
+            invocation.verbose = True
 
     words = ["-v", "--verbose"]
     option = click.Option(words, is_flag=True, expose_value=False, callback=heed, help=_VERBOSE)
@@ -101,7 +109,8 @@ def main(ctx: click.Context, plugins: tuple[str, ...], verbose: bool, as_json: b
     for plugin in plugins:
         if not plugin.startswith("no:"):
             raise UsageError(f"-p {plugin} is not understood", remedy="write -p no:NAME")
-    ctx.obj = Session(tuple(plugin.removeprefix("no:") for plugin in plugins), verbose, as_json)
+    disabled = tuple(plugin.removeprefix("no:") for plugin in plugins)
+    ctx.obj = Invocation(disabled, verbose, as_json)
 
 
 def answer(arguments: list[str]) -> int:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from convcore.cli import options
-from convcore.cli.commands import Session
+from convcore.cli.commands import Invocation
+from convcore.options import DiffOptions
 
 
 @click.command("diff")
-@click.argument("first", metavar="A", type=options.PATH)
-@click.argument("second", metavar="B", type=options.PATH)
+@options.taking(DiffOptions)
 @options.as_json
 @click.pass_obj
-def command(session: Session, first: Path, second: Path, as_json: bool) -> None:
+def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
     """Compare two checkpoints or output folders: same, changed, missing, added."""
     from convcore.cli import show
-    from convcore.engine.difference import diff
-    from convcore.host.registry import load_registry
 
-    result = diff(first, second, load_registry(session.disabled))
+    result = invocation.session().diff(**given)
     if as_json:
         show.json_document(result)
         return

@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from convcore.cli import options
-from convcore.cli.commands import Session
+from convcore.cli.commands import Invocation
 from convcore.errors import UsageError
+from convcore.options import InspectOptions, OpenOptions, described
 
 
 @click.command("inspect")
-@click.argument("checkpoint", type=options.PATH)
-@options.reading
-@click.option("--tensors", is_flag=True, help="List every tensor.")
-@click.option("--deep", is_flag=True, help="Read every byte: CRCs and bounds of all tensors.")
+@options.taking(InspectOptions)
 @click.option("--suggest-layout", is_flag=True, help="Print a TOML draft of a layout.")
 @options.as_json
 @click.pass_obj
-def command(session: Session, /, checkpoint: Path, as_json: bool, **given: Any) -> None:
+def command(
+    invocation: Invocation, /, *, suggest_layout: bool, as_json: bool, **given: Any
+) -> None:
     """Say what CHECKPOINT is; nothing in it is run and torch is not needed."""
     from convcore.cli import show
-    from convcore.engine.inspection import inspect
-    from convcore.host.registry import load_registry
 
-    registry = load_registry(session.disabled, options.layouts_of(given["layout_file"]))
-    show.broken_plugins(registry)
-    config = options.pairs(given["config"], "--config")
-    if given["suggest_layout"]:
-        idle = ("layout", "layout_file", "tensors", "deep")
-        for option in (f"--{name.replace('_', '-')}" for name in idle if given[name]):
-            raise UsageError(
-                f"{option} would change nothing with --suggest-layout", remedy="give one of them"
-            )
-        from convcore.layouts.layout_file.draft import suggest
-        from convcore.sources.reading import read_checkpoint
-
-        found = read_checkpoint(
-            checkpoint,
-            registry,
-            source=given["source"],
-            key=given["key"],
-            config=config,
-            allow_opaque_calls=given["allow_opaque_calls"],
-        )
+    if suggest_layout:
+        draft = _draft(invocation, given)
         if as_json:
-            show.json_document({"layout_file": suggest(found)})
+            show.json_document({"layout_file": draft})
         else:
-            click.echo(suggest(found), nl=False)
+            click.echo(draft, nl=False)
         return
-    result = inspect(
-        checkpoint,
-        registry,
-        layout=given["layout"],
-        source=given["source"],
-        key=given["key"],
-        config=config,
-        allow_opaque_calls=given["allow_opaque_calls"],
-        tensors=given["tensors"],
-        deep=given["deep"],
-    )
+    found = invocation.session().inspect(**given)
     if as_json:
-        show.json_document(result)
+        show.json_document(found.document)
     else:
-        show.inspection(checkpoint, result)
+        show.inspection(given["path"], found.document)
+
+
+def _draft(invocation: Invocation, given: dict[str, Any]) -> str:
+    """A TOML draft of a layout for what was read; options that change nothing are refused."""
+    from convcore.layouts.layout_file.draft import suggest
+
+    used = {each.name for each in described(OpenOptions)}
+    for name, value in given.items():
+        if value and name not in used:
+            raise UsageError(
+                f"--{name.replace('_', '-')} would change nothing with --suggest-layout",
+                remedy="give one of them",
+            )
+    checkpoint = invocation.session().open_checkpoint(**{name: given[name] for name in used})
+    return suggest(checkpoint)

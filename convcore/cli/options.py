@@ -1,19 +1,63 @@
-"""Options that several commands share, and how their text becomes values."""
+"""The table of options as click's, and options that concern the command line alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
-from convcore.errors import UsageError
+from convcore.options import Described, Option, described
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # click's own existence check would exit before --json could be honoured; reading checks it.
 PATH = click.Path(path_type=Path)
+
+
+def taking(table: type) -> Callable[[Command], Command]:
+    """Add all options of a table; the command is given each under its name in Python."""
+
+    def add(command: Command) -> Command:
+        for each in reversed(described(table)):
+            command = _parameter(each)(command)
+        return command
+
+    return add
+
+
+def _parameter(each: Described) -> Callable[[Command], Command]:
+    name, default, said = each.name, each.default, each.option
+    if each.by_place:
+        return click.argument(name, metavar=said.metavar, type=PATH)
+    typed = said.spellings or (f"--{name.replace('_', '-')}",)
+    if default is False:
+        return click.option(*typed, name, is_flag=True, help=said.help)
+    required = default is attrs.NOTHING
+    empty = required or default in (None, ())
+    return click.option(
+        *typed,
+        name,
+        type=_type(said),
+        default=None if empty else default,
+        show_default=not empty,
+        required=required,
+        multiple=said.repeats,
+        metavar=said.metavar,
+        help=said.help,
+    )
+
+
+def _type(said: Option) -> Any:
+    if said.choices:
+        return click.Choice(said.choices)
+    if said.least is not None:
+        return click.IntRange(min=int(said.least))
+    if said.above is not None:
+        return click.FloatRange(min=said.above, min_open=True)
+    return PATH if said.kind is Path else said.kind
 
 
 def as_json(command: Command) -> Command:
@@ -28,54 +72,5 @@ def as_json(command: Command) -> Command:
 
 
 def _or_before_the_command(ctx: click.Context, _: click.Parameter, given: bool) -> bool:
-    session = ctx.obj
-    return given or bool(session and session.as_json)
-
-
-def reading(command: Command) -> Command:
-    """Add the options that say how a checkpoint is read and recognised."""
-    for option in reversed(
-        (
-            click.option("--layout", help="Take this layout instead of recognising one."),
-            click.option("--source", help="Take this source instead of recognising one."),
-            click.option("--key", metavar="PATH", help="Dotted path of the state dict to take."),
-            click.option(
-                "--config", multiple=True, metavar="KEY=VALUE", help="A layout's option. Repeats."
-            ),
-            click.option(
-                "--layout-file", type=PATH, metavar="FILE.toml", help="A layout described in TOML."
-            ),
-            click.option(
-                "--allow-opaque-calls",
-                is_flag=True,
-                help="Read the tensors of a file that names code; nothing of it is run.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
-    """Split ``KEY=VALUE`` texts.
-
-    Raises:
-        UsageError: There is no ``=``, or a key stands twice.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key or key in found:
-            problem = "is given twice" if key in found else "has no value"
-            raise UsageError(f"{option} {text} {problem}", remedy=f"write {option} NAME=VALUE once")
-        found[key] = value
-    return found
-
-
-def layouts_of(layout_file: Path | None) -> list[Any]:
-    """Read the layout of ``--layout-file``, if one was given."""
-    if layout_file is None:
-        return []
-    from convcore.layouts.layout_file.reading import read_layout
-
-    return [read_layout(layout_file)]
+    invocation = ctx.obj
+    return given or bool(invocation and invocation.as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from convcore.cli import options, plugins_new
-from convcore.cli.commands import Session
+from convcore.cli.commands import Invocation
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -16,10 +16,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     from convcore.cli import show
-    from convcore.host.registry import load_registry
 
-    session: Session = ctx.obj
-    registry = load_registry(session.disabled)
+    invocation: Invocation = ctx.obj
+    registry = invocation.session().registry()
     if not as_json:
         show.plugins(registry.plugins, registry.conflicts)
         return

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convcore.errors import warn
 from convcore.escape import printable
 from convcore.host.entries import Plugin
-from convcore.host.registry import Registry
 
 if TYPE_CHECKING:
     from convcore.targets.report import Report
@@ -27,13 +25,6 @@ _LONG = 60
 def json_document(content: Any) -> None:
     """Print one JSON document; strings stay as they are, controls are escaped by JSON itself."""
     click.echo(json.dumps(content, indent=2, ensure_ascii=True))
-
-
-def broken_plugins(registry: Registry) -> None:
-    """Warn once about every plugin that was set aside."""
-    for plugin in registry.plugins:
-        if plugin.error:
-            warn(f"plugin {plugin.name} is set aside: {plugin.error} (see convcore plugins)")
 
 
 @contextlib.contextmanager

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import attrs
 import click
 
 from convcore.cli import options
-from convcore.cli.commands import Session
+from convcore.cli.commands import Invocation
 from convcore.errors import VerificationError
 from convcore.names import few
+from convcore.options import VerifyOptions
 from convcore.targets.target import Check
 
 
 @click.command("verify")
-@click.argument("folder", metavar="DIR", type=options.PATH)
-@click.option("--atol", type=float, help="Absolute parity tolerance; the manifest's is not taken.")
-@click.option("--rtol", type=float, help="Relative parity tolerance.")
-@click.option("--allow-nan", is_flag=True, help="Let an output pass that is NaN on every input.")
-@click.option(
-    "--layout-file", type=options.PATH, metavar="FILE.toml", help="A layout described in TOML."
-)
+@options.taking(VerifyOptions)
 @options.as_json
 @click.pass_obj
-def command(
-    session: Session,
-    folder: Path,
-    atol: float | None,
-    rtol: float | None,
-    allow_nan: bool,
-    layout_file: Path | None,
-    as_json: bool,
-) -> None:
+def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
     """Hold DIR against its manifest and re-run parity from what lies on disk."""
     from convcore.cli import show
-    from convcore.engine.audit.verify import verify
-    from convcore.engine.request import refuse_no_tolerance
-    from convcore.host.registry import load_registry
     from convcore.verification.failure import told
 
-    refuse_no_tolerance(atol, rtol)
-    registry = load_registry(session.disabled, options.layouts_of(layout_file))
-    checks = verify(folder, registry, atol=atol, rtol=rtol, allow_nan=allow_nan)
+    checks, folder = invocation.session().verify(**given), given["folder"]
     failed = [check for check in checks if not check.passed]
     if failed:
         files = list(dict.fromkeys(check.file for check in failed))

@@ -62,7 +62,9 @@ def convert(
         opened.settle()
         refuse_inputs(output, opened.paths)
         if request.overwrite or request.add:
-            strangers_in(output, plan.names | ({EXAMPLE} if request.example else set()))
+            strangers_in(
+                output, plan.names | ({EXAMPLE} if request.create_inference_script else set())
+            )
         if request.dry_run:
             return Report(output, plan, dry_run=True)
         with staged(output, overwrite=request.overwrite or request.add) as staging:
@@ -76,30 +78,22 @@ def convert(
 def _plan(request: Request, registry: Registry, targets: Sequence[Target]) -> Plan:
     match = recognise(request, registry)
     check_config(match.layout, targets, request.config)
-    choice = Choice(
-        choose_components(match, request.components, discriminators=request.discriminators),
-        bool(request.components),
-        request.all_components,
-        request.config,
-        request.opset,
-        request.verify,
-        request.atol,
-        request.rtol,
-        request.allow_nan,
+    parts = choose_components(
+        match, request.components, discriminators=not request.no_discriminators
     )
-    return make_plan(match, targets, choice)
+    return make_plan(match, targets, _choice(request, parts))
+
+
+def _choice(request: Request, components: tuple[str, ...]) -> Choice:
+    """What of a request the targets are told: every option that both have by the same name."""
+    named = {field.name for field in attrs.fields(Choice)} - {"components"}
+    options = {name: getattr(request, name) for name in named if hasattr(request, name)}
+    return Choice(components, explicit=bool(request.components), **options)
 
 
 def recognise(request: Request, registry: Registry) -> LayoutMatch:
     """Read the input and find its layout: the road up to the match."""
-    checkpoint = read_checkpoint(
-        request.checkpoint,
-        registry,
-        source=request.source,
-        key=request.key,
-        config=request.config,
-        allow_opaque_calls=request.allow_opaque_calls,
-    )
+    checkpoint = read_checkpoint(request.checkpoint, registry, **request.opening())
     if not checkpoint.tensors:
         raise SourceError(
             f"{request.checkpoint.name} holds no tensors that could be converted",
@@ -142,7 +136,8 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
     match = plan.match
     refuse_failed(checks, match, choice)
     paths = [file.path for file in kept.files]
-    write_documents(plan, staging.folder, paths, example=request.example or kept.example)
+    example = request.create_inference_script or kept.example
+    write_documents(plan, staging.folder, paths, example=example)
     _undamaged(plan, written)
     source = match.checkpoint.path
     files = _listed(staging.folder, outputs, kept, digests)

@@ -19,6 +19,7 @@ from convcore.layouts.matching import configure, find_layout
 from convcore.layouts.mismatch import prefixes
 from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import digest_of, size_of
+from convcore.options import InspectOptions
 from convcore.sources.reading import find_runs, read_checkpoint
 from convcore.sources.source import Checkpoint
 from convcore.tensors import LazyTensor
@@ -81,98 +82,47 @@ class Inspection:
         return self.settings[name].value
 
 
-def inspect(path: Path, registry: Registry, **options: Any) -> dict[str, Any]:
-    """Say what a checkpoint is, as the document of ``look``; the options are the same."""
-    return dict(look(path, registry, **options).document)
-
-
-def look(
-    path: Path,
-    registry: Registry,
-    *,
-    layout: str | None = None,
-    source: str | None = None,
-    key: str | None = None,
-    config: Mapping[str, str] | None = None,
-    allow_opaque_calls: bool = False,
-    tensors: bool = False,
-    deep: bool = False,
-) -> Inspection:
+def inspect(asked: InspectOptions, registry: Registry) -> Inspection:
     """Look at a checkpoint; the document of a folder of runs is ``{"runs": […]}``.
 
     Args:
-        path: File or folder.
+        asked: What to look at, and how.
         registry: Sources and layouts to ask.
-        layout: Hold it against this layout only.
-        source: Read it with this source only.
-        key: Where in the file the state dict lies.
-        config: Layout options.
-        allow_opaque_calls: Read files that name code-running callables; nothing is run.
-        tensors: List every tensor.
-        deep: Read every byte: CRCs and bounds of all tensors.
 
     Raises:
         ConvcoreError: The file is no sound checkpoint. An unknown model is no error.
     """
-    if path.is_dir() and layout is None and source is None:
+    path = asked.checkpoint
+    if path.is_dir() and asked.layout is None and asked.source is None:
         runs = find_runs(path, registry.claimed("sources"))
         if runs:
             return Inspection({"runs": [_run(run, path, registry) for run in runs]})
-    return _look_at_one(
-        path,
-        registry,
-        layout=layout,
-        source=source,
-        key=key,
-        config=config,
-        allow_opaque_calls=allow_opaque_calls,
-        tensors=tensors,
-        deep=deep,
-    )
+    return _look_at_one(asked, registry)
 
 
-def _look_at_one(
-    path: Path,
-    registry: Registry,
-    *,
-    layout: str | None = None,
-    source: str | None = None,
-    key: str | None = None,
-    config: Mapping[str, str] | None = None,
-    allow_opaque_calls: bool = False,
-    tensors: bool = False,
-    deep: bool = False,
-) -> Inspection:
-    checkpoint = read_checkpoint(
-        path,
-        registry,
-        source=source,
-        key=key,
-        config=config,
-        allow_opaque_calls=allow_opaque_calls,
-        lenient=True,
-    )
-    if deep:
-        beside = (tensor for _, tensor in walk_tensors(checkpoint.rest, file=path))
+def _look_at_one(asked: InspectOptions, registry: Registry) -> Inspection:
+    checkpoint = read_checkpoint(asked.checkpoint, registry, **asked.opening(), lenient=True)
+    if asked.deep:
+        beside = (tensor for _, tensor in walk_tensors(checkpoint.rest, file=asked.checkpoint))
         for tensor in chain(checkpoint.tensors.values(), beside):
             if not tensor.unsupported:
                 tensor.verify_record()  # once for each storage, however many views repeat it
     try:
-        match = find_layout(checkpoint, registry, name=layout)
+        match = find_layout(checkpoint, registry, name=asked.layout)
     except (LayoutError, PluginError) as error:
-        if layout is not None:
+        if asked.layout is not None:
             raise
         why = [*checkpoint.evidence, error.what, *error.seen]
-        return Inspection(_describe(checkpoint, None, why, tensors), checkpoint)
-    check_config(match.layout, (), config or {})
+        return Inspection(_describe(checkpoint, None, why, asked.tensors), checkpoint)
+    check_config(match.layout, (), asked.config)
     try:
-        match = configure(match, config or {})
+        match = configure(match, asked.config)
     except (LayoutError, PluginError) as error:
-        if layout is not None:
+        if asked.layout is not None:
             raise
         # What the model is stands all the same; a file beside it is broken, or contradicts it.
         match = attrs.evolve(match, evidence=(*match.evidence, error.what, *error.seen))
-    described = _describe(checkpoint, match, list(match.evidence), tensors)
+    described = _describe(checkpoint, match, list(match.evidence), asked.tensors)
     return Inspection(described, checkpoint, match)
 
 
@@ -234,7 +184,7 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 def _run(run: Path, folder: Path, registry: Registry) -> dict[str, Any]:
     row: dict[str, Any] = {"path": os.path.relpath(run, folder)}
     try:
-        found = _look_at_one(run, registry)
+        found = _look_at_one(InspectOptions(run), registry)
         read = found.checkpoint.path if found.checkpoint else run
         size, digest = size_of(read), digest_of(read)
     except ConvcoreError as error:

@@ -92,6 +92,20 @@ class Registry(Noun):
         """Names of everything that one plugin, or the user's layout file, declares."""
         return {name for (_, name), owners in self.owners.items() if plugin in owners}
 
+    def with_layout(self, layout: Layout) -> Registry:
+        """This registry, and before its layouts one that the user declares without a plugin."""
+        name, owned = layout.name, guarded(layout, LAYOUT_FILE)
+        before = [self.layouts[name]] if name in self.layouts else []
+        owners = (LAYOUT_FILE, *self.owners.get(("layouts", name), ()))
+        disputed = {("layouts", name): owners} if before else {}
+        return attrs.evolve(
+            self,
+            layouts={name: owned} | {n: each for n, each in self.layouts.items() if n != name},
+            conflicts={**self.conflicts, **disputed},
+            rivals={**self.rivals, "layouts": [*before, *self.rivals.get("layouts", ())]},
+            owners={**self.owners, ("layouts", name): owners},
+        )
+
     def tell(self, report: Report) -> None:
         """Tell every plugin of a finished conversion; its faults change nothing any more."""
         if self.manager is None:
@@ -118,9 +132,6 @@ def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] 
     manager.add_hookspecs(hookspecs)
     plugins: list[Plugin] = []
     things: dict[str, dict[str, list[tuple[str, Thing]]]] = {kind: {} for kind in KINDS}
-    for layout in extra_layouts:
-        owned = guarded(layout, LAYOUT_FILE)
-        things["layouts"].setdefault(layout.name, []).append((LAYOUT_FILE, owned))
     entries = installed(GROUP)
     for entry in entries:
         if off & {entry.name, entry.distribution}:
@@ -136,7 +147,10 @@ def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] 
     for name in disabled:
         if name not in known:
             warn(f"-p no:{name} switches nothing off: there is no such plugin")
-    return _joined(things, tuple(plugins), manager)
+    registry = _joined(things, tuple(plugins), manager)
+    for layout in extra_layouts:
+        registry = registry.with_layout(layout)
+    return registry
 
 
 def _joined(

@@ -11,9 +11,9 @@ import attrs
 from convcore import validators as legal
 from convcore.layouts.layout import LayoutMatch
 from convcore.noun import Noun
+from convcore.options import VerifyLevel
 
 State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
-VerifyLevel = Literal["fast", "full", "none"]
 
 
 def _packages(needs: str | Iterable[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from convcore.engine.inspection import inspect
 from convcore.engine.request import Request
 from convcore.errors import SourceError
 from convcore.host.registry import Registry, load_registry
+from convcore.options import InspectOptions
 from convcore.targets.target import LedgerEntry, Output, Workspace
 from tests.conftest import EXAMPLE, ROOT
 
@@ -175,7 +176,7 @@ def test_a_sidecar_that_is_a_link_out_of_the_folder_is_refused(
     with pytest.raises(SourceError) as caught:
         convert(request, layout)
     with pytest.raises(SourceError):
-        inspect(folder / "m.pt", layout, layout="plain")
+        inspect(InspectOptions(folder / "m.pt", layout="plain"), layout)
 
     linked = next(place / "norm.json" for place in (folder, folder.parent)
                   if (place / "norm.json").is_symlink())  # fmt: skip

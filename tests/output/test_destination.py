@@ -208,7 +208,9 @@ def test_an_example_of_the_user_s_own_stays_unless_one_is_asked_for(
 
     convert(asked(run / "last.ckpt", out, overwrite=True), registry)
     with pytest.raises(UsageError, match=r"cannot keep: inference_example\.py"):
-        convert(asked(run / "last.ckpt", out, overwrite=True, example=True), registry)
+        convert(
+            asked(run / "last.ckpt", out, overwrite=True, create_inference_script=True), registry
+        )
 
     assert (out / "inference_example.py").read_text() == "mine"
 

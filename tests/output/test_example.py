@@ -62,7 +62,7 @@ def constant(source: str, name: str) -> object:
 def test_the_example_for_onnx_needs_numpy_and_onnxruntime_only(
     example: Path, tmp_path: Path
 ) -> None:
-    request = Request(example, tmp_path / "out", ("pth", "onnx"), example=True)
+    request = Request(example, tmp_path / "out", ("pth", "onnx"), create_inference_script=True)
     convert(request, load_registry())
     script = tmp_path / "out/inference_example.py"
 
@@ -77,7 +77,7 @@ def test_the_example_for_onnx_needs_numpy_and_onnxruntime_only(
 def test_the_example_for_weight_files_brings_the_networks_along(
     example: Path, tmp_path: Path
 ) -> None:
-    convert(Request(example, tmp_path / "out", example=True), load_registry())
+    convert(Request(example, tmp_path / "out", create_inference_script=True), load_registry())
     script = tmp_path / "out/inference_example.py"
 
     said = alone(script)
@@ -93,7 +93,8 @@ def test_the_example_for_weight_files_brings_the_networks_along(
 def test_the_example_says_which_packages_it_needs(
     target: str, needs: str, example: Path, tmp_path: Path
 ) -> None:
-    convert(Request(example, tmp_path / "out", (target,), example=True), load_registry())
+    request = Request(example, tmp_path / "out", (target,), create_inference_script=True)
+    convert(request, load_registry())
     script = tmp_path / "out/inference_example.py"
 
     said = alone(script)

@@ -100,7 +100,7 @@ def test_decoder_and_whole_model_are_bare_state_dicts(state: State, tmp_path: Pa
 def test_without_training_parts_no_decoder_is_written(state: State, tmp_path: Path) -> None:
     path = save(checkpoint(state), tmp_path / "best_model.pth")
 
-    converted(path, tmp_path / "out", discriminators=False)
+    converted(path, tmp_path / "out", no_discriminators=True)
 
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "encoder_weights.pth",
@@ -367,7 +367,7 @@ def test_declaring_the_layout_imports_no_torch() -> None:
 def test_the_committed_example_converts_and_its_script_runs(tmp_path: Path) -> None:
     output = tmp_path / "out"
 
-    converted(EXAMPLE, output, "pth", "onnx", example=True)
+    converted(EXAMPLE, output, "pth", "onnx", create_inference_script=True)
 
     script = [sys.executable, str(output / "inference_example.py")]
     shown = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -381,7 +381,7 @@ def test_the_example_for_weight_files_computes_with_torch_alone(
 ) -> None:
     path = save(checkpoint(state), tmp_path / "best_model.pth")
 
-    converted(path, tmp_path / "out", "pth", example=True)
+    converted(path, tmp_path / "out", "pth", create_inference_script=True)
 
     script = [sys.executable, str(tmp_path / "out" / "inference_example.py")]
     shown = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -57,7 +57,8 @@ def registry() -> Registry:
 def converted(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The golden folder as ONNX, separate files and the flat file, with an example."""
     output = tmp_path_factory.mktemp("etm") / "out"
-    convert(Request(MODELS, output, ("onnx", "pth", "state-dict"), example=True), registry)
+    targets = ("onnx", "pth", "state-dict")
+    convert(Request(MODELS, output, targets, create_inference_script=True), registry)
     return output
 
 
@@ -346,7 +347,7 @@ def test_the_example_runs_without_convcore(
     folder = converted
     if target == "pth":
         folder = tmp_path / "out"
-        convert(Request(MODELS, folder, (target,), example=True), registry)
+        convert(Request(MODELS, folder, (target,), create_inference_script=True), registry)
     guard = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); "
     script = folder / "inference_example.py"
     run = f"import runpy; sys.argv[1:] = [{TEXTS[0]!r}]; runpy.run_path({str(script)!r}, "

@@ -47,7 +47,7 @@ def run(folder: Path, graph: str, **inputs: np.ndarray) -> dict[str, np.ndarray]
 def converted(request, tmp_path_factory) -> tuple[str, Path]:
     name = request.param
     folder = tmp_path_factory.mktemp("seqsetvae") / name
-    return TAGS[name], to_onnx(DATA / f"{name}.ckpt", folder, example=True)
+    return TAGS[name], to_onnx(DATA / f"{name}.ckpt", folder, create_inference_script=True)
 
 
 def inputs_of(golden, tag: str, patient: str) -> dict[str, np.ndarray]:

@@ -138,7 +138,7 @@ def test_transfer_json_names_every_key_once(tmp_path) -> None:
 
 
 def test_the_ledger_follows_every_tensor_into_the_file(tmp_path) -> None:
-    folder = transfer(tmp_path / "out", discriminators=False)
+    folder = transfer(tmp_path / "out", no_discriminators=True)
 
     manifest = json.loads((folder / "manifest.json").read_text())
     before, after = load(PRETRAINED)["state_dict"], load(folder / START)["state_dict"]

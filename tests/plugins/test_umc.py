@@ -245,7 +245,7 @@ def test_what_is_left_out_is_in_the_ledger_with_its_reason(converted: Path) -> N
 def test_the_unused_layer_is_not_exported_and_not_written_without_training_parts(
     registry: Registry, tmp_path: Path
 ) -> None:
-    report = convert(Request(RUN, tmp_path / "out", discriminators=False), registry)
+    report = convert(Request(RUN, tmp_path / "out", no_discriminators=True), registry)
 
     assert {file.path for file in report.files if file.path.endswith(".pth")} == {
         f"{name}.pth"

@@ -13,6 +13,7 @@ from convcore.engine.inspection import inspect
 from convcore.engine.request import Request
 from convcore.errors import SourceError
 from convcore.host.registry import Registry, load_registry
+from convcore.options import InspectOptions
 from convcore_umc.runs import find_runs, parse_run_name
 from tests.plugins.umc_golden import (
     FILE,
@@ -89,14 +90,14 @@ def test_a_run_that_saved_no_weights_is_named_as_such(registry: Registry, tmp_pa
     (run / "models").mkdir(parents=True)
 
     with pytest.raises(SourceError, match=r"holds no models/pytorch_model\.bin"):
-        inspect(run, registry)
+        inspect(InspectOptions(run), registry)
 
 
 def test_a_folder_of_transformers_own_is_no_run(registry: Registry, tmp_path: Path) -> None:
     torch.save({"embeddings.weight": torch.ones(2)}, tmp_path / "pytorch_model.bin")
 
     with pytest.raises(SourceError, match="no checkpoint that a source knows"):
-        inspect(tmp_path, registry)
+        inspect(InspectOptions(tmp_path), registry)
 
 
 def test_a_folder_of_runs_gives_one_row_each_in_the_order_of_seeds(
@@ -111,7 +112,7 @@ def test_a_folder_of_runs_gives_one_row_each_in_the_order_of_seeds(
     shutil.copy(RUN / "models/pretrain/pytorch_model.bin", other)
 
     runs = find_runs(tmp_path / "outputs")
-    rows = inspect(tmp_path / "outputs", registry)["runs"]
+    rows = inspect(InspectOptions(tmp_path / "outputs"), registry).document["runs"]
 
     assert [run.relative_to(tmp_path / "outputs").parts[-3] for run in runs[:2]] == [
         "umc_umc_MELD-DA_bert-base-uncased_2",
@@ -127,7 +128,7 @@ def test_a_folder_of_runs_gives_one_row_each_in_the_order_of_seeds(
 
 
 def test_a_folder_with_a_single_run_in_it_gives_one_row(registry: Registry) -> None:
-    rows = inspect(RUN.parent, registry)["runs"]
+    rows = inspect(InspectOptions(RUN.parent), registry).document["runs"]
 
     assert [row["run"] for row in rows] == [NAME]
 

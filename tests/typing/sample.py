@@ -30,6 +30,7 @@ from convcore import (
     PluginWarning,
     Report,
     Schema,
+    Session,
     Setting,
     Settler,
     Source,
@@ -142,8 +143,14 @@ def use() -> None:
     found: Inspection = convcore.inspect("last.ckpt", layout_file="layout.toml")
     settings: Mapping[str, Setting] = found.settings
     done: Report = convcore.convert("last.ckpt", Path("out"), ["pth"], components={"a": "a."})
+    session = Session(disable_plugins=["convcore_umc"], progress=lambda stage, done, total: None)
+    again: Report = session.convert("last.ckpt", "out", "onnx", opset=20, config={"nheads": "8"})
+    checks: Sequence[Check] = convcore.verify("out", atol=1e-4)
+    same: bool = session.diff("last.ckpt", again.output)["identical"]
+    session.convert("last.ckpt", "out", opsett=20)  # type: ignore[call-arg]
+    session.convert("last.ckpt", "out", opset="20")  # type: ignore[arg-type]
     tensor: LazyTensor = convcore.open_checkpoint("last.ckpt").tensors["a.weight"]
     errors: list[type[ConvcoreError]] = [
         LayoutError, PluginError, TargetError, UsageError, VerificationError,
     ]  # fmt: skip
-    print(settings, done, tensor.numpy(), errors, PluginWarning, convcore.__version__)
+    print(settings, done, checks, same, tensor.numpy(), errors, PluginWarning, convcore.__version__)

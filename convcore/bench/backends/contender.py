@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from convcore.bench.clock import Clock
-from convcore.bench.record import BACKENDS, Backend
+from convcore.bench.record import BACKENDS
+from convcore.options import Backend
 
 if TYPE_CHECKING:
     import numpy as np
