@@ -76,8 +76,8 @@ def options() -> str:
     lines = [
         "# Options",
         "",
-        "Made by `python docs/build.py` from `convcore/options.py`; `convcore COMMAND --help` says it",
-        "too. A name under Python is a keyword of the function, or of the method of",
+        "Made by `python docs/build.py` from `convcore/options.py`; `convcore COMMAND --help` says",
+        "it too. A name under Python is a keyword of the function, or of the method of",
         "`convcore.Session`, that is called like the command.",
         "",
         "| option | commands | default | in Python | meaning |",
