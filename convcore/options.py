@@ -318,6 +318,11 @@ class VerifyOptions(Tolerances):
         kw_only=True,
         metadata=given("Absolute parity tolerance; the manifest's is not taken.", kind=float),
     )
+    allow_nan: bool = attrs.field(
+        default=False,
+        kw_only=True,
+        metadata=given("Let an output pass that is NaN on every input."),
+    )
     folder: Path = attrs.field(
         converter=as_path, metadata=argument("An output of convcore.", "DIR")
     )

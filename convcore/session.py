@@ -181,7 +181,9 @@ class Session:
 
         refuse_no_tolerance(asked.atol, asked.rtol)
         registry = self._working(asked.layout_file)
-        return verify(asked.folder, registry, atol=asked.atol, rtol=asked.rtol)
+        return verify(
+            asked.folder, registry, atol=asked.atol, rtol=asked.rtol, allow_nan=asked.allow_nan
+        )
 
     @_taking(DiffOptions)
     def diff(self, asked: DiffOptions) -> dict[str, Any]:
