@@ -108,7 +108,7 @@ class Case:
     @cached_property
     def report(self) -> Report:
         """The conversion to all targets, verified in full, with an inference example."""
-        return self.converted(self.folder / "output", verify="full", example=True)
+        return self.converted(self.folder / "output", verify="full", create_inference_script=True)
 
     @property
     def manifest(self) -> Mapping[str, Any]:

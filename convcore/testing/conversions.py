@@ -95,7 +95,9 @@ class Conversions(Suite):
             output.parent.mkdir()
             hostile = _hostile(case.checkpoint, case.match.settings, text, whole=whole)
             try:
-                case.converted(output, checkpoint=hostile, targets=["pth"], example=True)
+                case.converted(
+                    output, checkpoint=hostile, targets=["pth"], create_inference_script=True
+                )
             except PluginError as error:
                 pytest.fail(f"with {text[:60]!r}: {error.what}")
             except ConvcoreError:

@@ -161,7 +161,7 @@ class LayoutSuite(Conversions):
             pytest.skip("no component has the role training")
 
         output = case.folder / "inference-only"
-        report = case.converted(output, targets=["pth"], discriminators=False)
+        report = case.converted(output, targets=["pth"], no_discriminators=True)
 
         rows = {row["tensor"]: row for row in report.manifest["ledger"]}
         for name in names - case.match.dropped.keys():

@@ -188,7 +188,7 @@ class TargetSuite(Suite):
 
     def test_the_same_input_gives_the_same_bytes(self, case: Case, tmp_path: Path) -> None:
         """No time, no folder, no order of a set comes into the file."""
-        again = case.converted(tmp_path / "again", verify="full", example=True)
+        again = case.converted(tmp_path / "again", verify="full", create_inference_script=True)
 
         assert digests(again.output) == digests(case.report.output)
         if self.layout == LAYOUT.name:
