@@ -12,7 +12,7 @@ makes one.
 
 Everything else here is what plugins are written with: the nouns, the marker `hookimpl`, the
 errors. Authors of targets use the module `convcore.targets.weights` too, authors of sources
-`convcore.unwrap`, and tests are made by `convcore.testing`. What is named here, there, and in
+`convcore.sources`, and tests are made by `convcore.testing`. What is named here, there, and in
 plugins/README.md is stable; every other module may change with any release.
 """
 

@@ -19,6 +19,7 @@ from convcore.noun import Noun
 
 AnyPath = str | os.PathLike[str]
 VerifyLevel = Literal["fast", "full", "none"]
+Weights = Literal["raw", "averaged", "auto"]
 Backend = Literal["torch", "torch-compile", "onnxruntime"]
 _KEY, _BY_PLACE = "option", "by place"
 
@@ -150,6 +151,26 @@ class Opening(Noun):
 
     source: str | None = option(None, "Take this source instead of recognising one.")
     key: str | None = option(None, "Dotted path of the state dict to take.", metavar="PATH")
+    weights: Weights | None = option(
+        None,
+        "Weights as trained, or an average of them (auto: where there is one).",
+        choices=get_args(Weights),
+    )
+    only: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=_names,
+        metadata=given("Files of a folder. Repeats.", metavar="PATTERN", repeats=True),
+    )
+    member: str | None = option(None, "The file of a container to take.", metavar="NAME")
+    partial: bool = option(False, "Take one shard of several as it is.")
+    rename: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=_names,
+        metadata=given(
+            "Give tensors other names; * matches within a name. Repeats.",
+            metavar="OLD=NEW|FILE.toml|weight-norm", repeats=True,
+        ),
+    )  # fmt: skip
     config: Mapping[str, str] = attrs.field(
         default=None,
         converter=_config,
@@ -200,6 +221,8 @@ class Writing(Tolerances, Recognising):
     no_discriminators: bool = option(
         False, "Leave out training components.", "--no-discriminators", "--inference-only"
     )
+    split: bool = option(False, "Split one network by its first-level prefixes.")
+    remainder: bool = option(False, "Write what --component NAME=KEY_PREFIX leaves over, too.")
     all_components: bool = option(False, "Export training components to ONNX too.")
     opset: int | None = option(None, "ONNX operator set (default 20).", kind=int)
     verify: VerifyLevel = option(
@@ -332,11 +355,17 @@ class VerifyOptions(Tolerances):
 
 
 @attrs.frozen(eq=False, repr=False)
-class DiffOptions(Noun):
+class DiffOptions(Opening):
     """What ``diff`` takes."""
 
     first: Path = attrs.field(converter=as_path, metadata=argument("One of the two.", "A"))
     second: Path = attrs.field(converter=as_path, metadata=argument("The other.", "B"))
+    key_a: str | None = attrs.field(
+        default=None, kw_only=True, metadata=given("As --key, in A alone.", metavar="PATH")
+    )
+    key_b: str | None = attrs.field(
+        default=None, kw_only=True, metadata=given("As --key, in B alone.", metavar="PATH")
+    )
 
 
 @attrs.frozen(eq=False, repr=False)

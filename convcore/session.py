@@ -197,7 +197,7 @@ class Session:
         """
         from convcore.engine.difference import diff
 
-        return diff(asked.first, asked.second, self._working())
+        return diff(asked, self._working())
 
     def _working(self, layout_file: Path | None = None) -> Registry:
         """The registry; that a plugin was set aside is told the first time."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import click
 
-MODULES = ("convcore", "convcore.targets.weights", "convcore.unwrap", "convcore.layouts.settings",
+MODULES = ("convcore", "convcore.targets.weights", "convcore.sources", "convcore.layouts.settings",
            "convcore.host.hookspecs", "convcore.testing")  # fmt: skip
 
 

@@ -16,7 +16,7 @@ MODULES = (
     "convcore.host.hookspecs",
     "convcore.layouts.settings",
     "convcore.testing",
-    "convcore.unwrap",
+    "convcore.sources",
     "convcore.targets.weights",
 )
 

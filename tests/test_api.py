@@ -21,16 +21,16 @@ def test_inspect_gives_what_the_command_prints(example: Path) -> None:
     assert found.value("input_dim") == found.sizes["d"]
 
 
-def test_an_unknown_model_is_told_by_its_prefixes(tmp_path: Path) -> None:
+def test_an_unknown_model_is_told_by_its_networks_and_prefixes(tmp_path: Path) -> None:
     torch.save({"a.w": torch.ones(2), "a.b": torch.ones(1), "c": torch.ones(3)}, tmp_path / "x.pt")
 
     found = convcore.inspect(tmp_path / "x.pt")
 
     assert found.layout is None
     assert {name: list(state) for name, state in found.states.items()} == {
-        "a": ["a.w", "a.b"],
-        "c": ["c"],
+        "model": ["a.w", "a.b", "c"]
     }
+    assert [part["name"] for part in found.document["prefixes"]] == ["a", "c"]
     assert any("no known layout" in line for line in found.evidence)
 
 

@@ -191,7 +191,8 @@ def report(done: Report) -> None:
         table("Planned", columns, [[file[key] for key in columns] for file in files])
         return
     passed = sum(check.passed for check in done.checks)
-    head = f"{match.checkpoint.path.name} is {match.layout.name}; {passed} checks passed"
+    layout = done.manifest["layout"] or "of no known layout"
+    head = f"{match.checkpoint.path.name} is {layout}; {passed} checks passed"
     click.echo(printable(f"{head}; written to {done.output}"))
     lines("Evidence", match.evidence)
     rows = [[f.path, f.target, f.component, f.nbytes, f.sha256[:12]] for f in done.files]

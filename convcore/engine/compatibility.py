@@ -34,9 +34,10 @@ def refuse_other_model(before: Mapping[str, Any], match: LayoutMatch, output: Pa
     Raises:
         UsageError: Its layout is another, or a component has other weights now.
     """
-    if before["layout"] != match.layout.name:
+    layout = manifest.layout_name(match)
+    if before["layout"] != layout:
         raise UsageError(
-            f"{output} holds the layout {before['layout']}, not {match.layout.name}",
+            f"{output} holds the layout {before['layout'] or 'of nobody'}, not {layout}",
             remedy=_REMEDY,
         )
     differing = [

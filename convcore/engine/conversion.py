@@ -22,6 +22,7 @@ from convcore.formats import walk_tensors
 from convcore.host.registry import Registry
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.matching import match_layout, settle_split
+from convcore.layouts.unknown import by_networks
 from convcore.manifest import document as manifest
 from convcore.manifest import ledger
 from convcore.manifest.fingerprint import digest_of, fingerprint, lasting, size_of
@@ -30,6 +31,7 @@ from convcore.output.digests import Digests
 from convcore.output.documents import EXAMPLE, write, write_documents
 from convcore.output.foreign_files import strangers_in
 from convcore.output.staging import Staging, staged
+from convcore.sources import decide
 from convcore.sources.reading import read_checkpoint
 from convcore.targets.report import Plan, Report, WrittenFile
 from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
@@ -100,10 +102,16 @@ def recognise(request: Request, registry: Registry) -> LayoutMatch:
             seen=checkpoint.evidence,
             remedy="name the place of the weights with --key PATH",
         )
+    checkpoint = decide(checkpoint)
     if request.splits:
         layout = split_layout(request.splits, list(checkpoint.tensors))
-        return settle_split(layout, checkpoint)
-    return match_layout(checkpoint, registry, name=request.layout, config=request.config)
+        return settle_split(layout, checkpoint, remainder=request.remainder)
+    if request.split:
+        return by_networks(checkpoint, split=True)
+    networks = not any(registry.find("targets", name).needs_layout for name in request.targets)
+    return match_layout(
+        checkpoint, registry, name=request.layout, config=request.config, networks=networks
+    )
 
 
 def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) -> Report:
@@ -119,9 +127,7 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
         rows = [
             row
             for target, taken in zip(targets, written, strict=True)
-            for row in ledger.as_rows(
-                ledger.complete(target.name, taken, match, choice), match.checkpoint.renamed
-            )
+            for row in ledger.as_rows(ledger.complete(target.name, taken, match, choice))
         ]
         # Those of what stands were found to be the same, at the price of reading where no container
         # has checksums: they are not taken again.

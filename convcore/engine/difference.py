@@ -13,11 +13,13 @@ from convcore.errors import SourceError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
 from convcore.names import counted
+from convcore.options import DiffOptions
+from convcore.sources.distance import weight_set
 from convcore.sources.reading import read_checkpoint
+from convcore.sources.selection import WeightSet
 from convcore.targets.weights import bounded
 from convcore.tensors import LazyTensor
 from convcore.tensors.in_step import in_step
-from convcore.unwrap import COMPILED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,20 +27,28 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
+def diff(asked: DiffOptions, registry: Registry) -> dict[str, Any]:
     """Compare two checkpoints or output folders by tensor name and value.
+
+    Args:
+        asked: The two, and how checkpoints are read.
+        registry: Sources to read them with.
 
     Returns:
         ``identical`` and, by name, what is ``same``, ``changed`` (with the largest absolute
         difference, or the two shapes), ``missing`` from the second and ``added`` in it;
-        ``wrappers`` says what was taken off the names of which.
+        ``wrappers`` says what was taken off the names of which, ``weight_sets`` which sets of
+        weights each file holds.
 
     Raises:
         ConvcoreError: One of them cannot be read.
     """
-    (one, two), renamed = zip(
-        *(named_tensors(path, registry) for path in (first, second)), strict=True
-    )
+    sides = ((asked.first, asked.key_a), (asked.second, asked.key_b))
+    found = [
+        named_tensors(path, registry, **asked.opening() | ({"key": key} if key else {}))
+        for path, key in sides
+    ]
+    (one, two), renamed, sets = zip(*found, strict=True)
     for tensors in (one, two):
         bounded(tensors)
     same, changed = [], []
@@ -65,16 +75,21 @@ def diff(first: Path, second: Path, registry: Registry) -> dict[str, Any]:
         "missing": missing,
         "added": added,
         "wrappers": {"first": _wrappers(renamed[0]), "second": _wrappers(renamed[1])},
+        "weight_sets": {
+            name: [weight_set(each) for each in held]
+            for name, held in zip(("first", "second"), sets, strict=True)
+        },
     }
 
 
 def named_tensors(
-    path: Path, registry: Registry
-) -> tuple[Mapping[str, LazyTensor], Mapping[str, str]]:
+    path: Path, registry: Registry, **options: Any
+) -> tuple[Mapping[str, LazyTensor], Mapping[str, str], tuple[WeightSet, ...]]:
     """Return the tensors of a checkpoint or an output folder, named without wrappers.
 
     Returns:
-        Name to tensor, and name to the key in the file where a wrapper was taken off.
+        Name to tensor, name to the key in the file where a wrapper was taken off, and the sets of
+        weights there are.
     """
     if (path / manifest.NAME).is_file():
         content = manifest.load(path)
@@ -86,9 +101,9 @@ def named_tensors(
             )
         renamed = content["renamed"]
         names = {original: name for name, original in renamed.items()}
-        return {names.get(key, key): tensor for key, tensor in found.items()}, renamed
-    checkpoint = read_checkpoint(path, registry)
-    return checkpoint.tensors, checkpoint.renamed
+        return {names.get(key, key): tensor for key, tensor in found.items()}, renamed, ()
+    checkpoint = read_checkpoint(path, registry, **options)
+    return checkpoint.tensors, checkpoint.renamed, checkpoint.weight_sets
 
 
 def _wrappers(renamed: Mapping[str, str]) -> list[str]:
@@ -96,7 +111,7 @@ def _wrappers(renamed: Mapping[str, str]) -> list[str]:
     counts: dict[str, int] = {}
     for name, key in renamed.items():
         prefix = key.removesuffix(name)
-        what = f"{prefix!r} before" if prefix != key else f"{COMPILED!r} inside"
+        what = f"{prefix!r} before" if prefix != key else "wrappers inside"
         counts[what] = counts.get(what, 0) + 1
     return [f"{what} {counted(count, 'name')}" for what, count in counts.items()]
 

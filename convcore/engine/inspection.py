@@ -17,9 +17,11 @@ from convcore.host.registry import Registry
 from convcore.layouts.layout import Layout, LayoutMatch, Setting
 from convcore.layouts.matching import configure, find_layout
 from convcore.layouts.mismatch import prefixes
+from convcore.layouts.unknown import by_networks
 from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import digest_of, size_of
 from convcore.options import InspectOptions
+from convcore.sources.distance import weight_set
 from convcore.sources.reading import find_runs, read_checkpoint
 from convcore.sources.source import Checkpoint
 from convcore.tensors import LazyTensor
@@ -46,11 +48,10 @@ class Inspection:
 
     @property
     def states(self) -> Mapping[str, Mapping[str, LazyTensor]]:
-        """Component name to its tensors; of an unknown model, top-level prefix to tensors."""
+        """Component name to its tensors; of an unknown model, network to its tensors."""
         if self.match is not None:
             return self.match.states
-        tensors = self.checkpoint.tensors if self.checkpoint else {}
-        return {p: {n: tensors[n] for n in names} for p, names in prefixes(tensors).items()}
+        return by_networks(self.checkpoint).states if self.checkpoint else {}
 
     @property
     def settings(self) -> Mapping[str, Setting]:
@@ -112,8 +113,9 @@ def _look_at_one(asked: InspectOptions, registry: Registry) -> Inspection:
     except (LayoutError, PluginError) as error:
         if asked.layout is not None:
             raise
-        why = [*checkpoint.evidence, error.what, *error.seen]
-        return Inspection(_describe(checkpoint, None, why, asked.tensors), checkpoint)
+        unknown = by_networks(checkpoint)
+        why = [*unknown.evidence[:-1], error.what, *error.seen]
+        return Inspection(_describe(checkpoint, unknown, why, asked.tensors), checkpoint)
     check_config(match.layout, (), asked.config)
     try:
         match = configure(match, asked.config)
@@ -127,28 +129,27 @@ def _look_at_one(asked: InspectOptions, registry: Registry) -> Inspection:
 
 
 def _describe(
-    checkpoint: Checkpoint, match: LayoutMatch | None, evidence: list[str], tensors: bool
+    checkpoint: Checkpoint, match: LayoutMatch, evidence: list[str], tensors: bool
 ) -> dict[str, Any]:
     result: dict[str, Any] = {
         "format": checkpoint.format,
         "source": checkpoint.source,
-        "layout": match.layout.name if match else None,
+        "layout": manifest.layout_name(match),
         "evidence": evidence,
         "tensor_count": len(checkpoint.tensors),
         "tensor_bytes": sum(tensor.nbytes for tensor in checkpoint.tensors.values()),
-        "components": manifest.components(match) if match else _groups(checkpoint),
-        "settings": manifest.settings(match) if match else {},
+        "components": manifest.components(match),
+        "settings": manifest.settings(match),
         "hyper_parameters": as_plain(checkpoint.hyper_parameters),
-        "sidecars": {k: str(v) for k, v in (match or checkpoint).sidecars.items()},
+        "sidecars": {k: str(v) for k, v in match.sidecars.items()},
         "opaque": sorted(checkpoint.opaque),
         "metadata": as_plain(checkpoint.metadata),
+        "weight_sets": [weight_set(each) for each in checkpoint.weight_sets],
     }
+    if result["layout"] is None:
+        result["prefixes"] = _groups(checkpoint)
     if tensors:
-        owner = {
-            name: component
-            for component, state in (match.states if match else {}).items()
-            for name in state
-        }
+        owner = {name: component for component, state in match.states.items() for name in state}
         result["tensors"] = [
             {
                 "name": checkpoint.original(name),
@@ -165,14 +166,13 @@ def _describe(
 
 
 def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """Components of an unknown model: its keys by top-level prefix."""
+    """An unknown model's keys by first-level prefix."""
     rows = []
     for prefix, names in prefixes(checkpoint.tensors).items():
         group = [checkpoint.tensors[name] for name in names]
         rows.append(
             {
                 "name": prefix,
-                "role": "unknown",
                 "tensor_count": len(group),
                 "parameter_count": manifest.parameters({n: checkpoint.tensors[n] for n in names}),
                 "bytes": sum(tensor.nbytes for tensor in group),

@@ -14,6 +14,7 @@ from convcore.manifest import document as manifest
 from convcore.names import assigner, collisions, legal_component, nearest
 from convcore.output.documents import CONFIG, ENGINE_FILES
 from convcore.packages import not_installed
+from convcore.sources.containers import OPTIONS as MEMBER_OPTIONS
 from convcore.targets.report import Plan, Step
 from convcore.targets.target import Choice, Target
 from convcore.targets.weights import bounded
@@ -177,7 +178,7 @@ def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str,
     Raises:
         UsageError: A name is unknown; the known ones are listed.
     """
-    known = dict(layout.takes)
+    known = {**layout.takes, **MEMBER_OPTIONS}
     for target in targets:
         known |= target.options
     for name in config:

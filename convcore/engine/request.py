@@ -9,7 +9,7 @@ from typing import get_args
 import attrs
 
 from convcore.errors import UsageError
-from convcore.options import ConvertOptions, VerifyLevel
+from convcore.options import ConvertOptions, VerifyLevel, Weights
 from convcore.packages import not_installed
 
 
@@ -32,6 +32,21 @@ class Request(ConvertOptions):
             raise UsageError("no target is named", remedy="name one with --to, for example pth")
         if self.overwrite and self.add:
             raise UsageError("--overwrite and --add exclude each other", remedy="give one of them")
+        if self.weights not in (None, *get_args(Weights)):
+            raise UsageError(
+                f"{self.weights!r} is no kind of --weights",
+                remedy=f"give {', '.join(get_args(Weights))}",
+            )
+        if self.split and (self.splits or self.layout):
+            raise UsageError(
+                "--split takes a model that no layout knows, by its first-level prefixes",
+                remedy="leave out --layout and --component NAME=KEY_PREFIX",
+            )
+        if self.remainder and not self.splits:
+            raise UsageError(
+                "--remainder is what --component NAME=KEY_PREFIX leaves over",
+                remedy="leave it out, or name parts by their prefixes",
+            )
         if self.splits and self.layout:
             raise UsageError(
                 "--component NAME=KEY_PREFIX makes a layout of its own", remedy="leave out --layout"

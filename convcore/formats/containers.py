@@ -145,7 +145,7 @@ def _members(
 ) -> Mapping[str, Record] | Mapping[str, tuple[int, int]]:
     head = source.read(0, min(BLOCK, source.size))
     if is_zip(head):
-        return read_directory(source, budgets)
+        return read_directory(source, budgets, one_folder=False)
     if is_tar(head):
         return _tar_members(source, budgets)
     raise Malformed("is neither a zip nor a tar archive", "name the file itself")

@@ -39,8 +39,15 @@ class Record(NamedTuple):
     crc: int | None
 
 
-def read_directory(file: ByteSource, budgets: Budgets) -> dict[str, Record]:
+def read_directory(
+    file: ByteSource, budgets: Budgets, *, one_folder: bool = True
+) -> dict[str, Record]:
     """Return the records of an archive by name, in the order of the directory.
+
+    Args:
+        file: The archive.
+        budgets: How many records there may be.
+        one_folder: Whether records of several folders are two archives that were joined.
 
     Raises:
         Malformed: The archive is damaged, or readable in two ways.
@@ -49,7 +56,7 @@ def read_directory(file: ByteSource, budgets: Budgets) -> dict[str, Record]:
     if count > budgets.zip_entries or length > budgets.zip_entries * 200 or count * 46 > length:
         raise Malformed(f"the directory says {count} entries in {length} bytes")
     entries = read_entries(file.read(start, length), count, budgets)
-    _check_names(entries)
+    _check_names(entries, one_folder=one_folder)
     # torch.serialization.set_crc32_options(False) writes a zero in the place of every checksum.
     unchecked = not any(entry.crc for entry in entries)
     records: dict[str, Record] = {}
@@ -85,7 +92,7 @@ def _text(name: bytes) -> str:
     return name.decode()
 
 
-def _check_names(entries: list[Entry]) -> None:
+def _check_names(entries: list[Entry], *, one_folder: bool) -> None:
     names = [entry.name for entry in entries]
     joined = b"\0".join(names)
     if not joined.isascii() or b"\\" in joined or joined.count(b"\0") != max(0, len(names) - 1):
@@ -100,7 +107,7 @@ def _check_names(entries: list[Entry]) -> None:
                 raise Malformed(f"the record name {name!r} leaves its archive", TWO_TOOLS)
     if len({name.decode().casefold() for name in names}) != len(names):
         raise Malformed("two records have the same name", TWO_TOOLS)
-    if len({name.split(b"/", 1)[0] for name in names if b"/" in name}) > 1:
+    if one_folder and len({name.split(b"/", 1)[0] for name in names if b"/" in name}) > 1:
         raise Malformed("the records lie in several folders: two archives are joined", TWO_TOOLS)
 
 

@@ -52,7 +52,7 @@ def convcore_sources() -> Iterable[Source] | None:
     PluginError. Must not import torch. A complete plugin::
 
         from convcore import Source, hookimpl
-        from convcore.unwrap import beside, make_checkpoint, state_dict_of
+        from convcore.sources import beside, make_checkpoint, state_dict_of
 
         def read(given):
             tree = given.archive.tree if given.archive else None

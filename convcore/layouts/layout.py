@@ -56,6 +56,7 @@ class Component(Noun):
         file: Stem of its weight file where the origin has its own name.
         drop: Key patterns never written to component files, with the reason.
         whole_names: Whether its files keep the prefix that all its keys share.
+        prefix: What its files leave out of every key; None leaves out what all of them share.
         keep: End of that prefix which its files keep because the origin's do: ``"model."`` keeps
             everything from the first ``model.`` below the component's own prefix on.
     """
@@ -68,6 +69,7 @@ class Component(Noun):
     drop: Mapping[str, str] = attrs.field(factory=dict)
     whole_names: bool = False
     keep: str = attrs.field(default="", validator=legal.prefix)
+    prefix: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.keep and self.whole_names:

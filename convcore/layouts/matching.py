@@ -20,6 +20,9 @@ from convcore.sources.source import Checkpoint
 
 if TYPE_CHECKING:
     from convcore.host.registry import Registry
+from convcore.layouts.unknown import by_networks, with_statistics
+from convcore.sources import with_attributes
+from convcore.sources.selection import STATISTICS
 
 
 def match_layout(
@@ -28,6 +31,7 @@ def match_layout(
     *,
     name: str | None = None,
     config: Mapping[str, str] | None = None,
+    networks: bool = False,
 ) -> LayoutMatch:
     """Find the one layout that explains the checkpoint, and settle its configuration.
 
@@ -36,6 +40,7 @@ def match_layout(
         registry: The layouts to choose from.
         name: ``--layout``: take this one, and no other.
         config: ``--config`` values by name.
+        networks: Where no layout comes near, take the checkpoint's networks as they are.
 
     Raises:
         LayoutError: None explains it, several do equally well, keys are missing or misshapen, or
@@ -43,24 +48,47 @@ def match_layout(
         PluginError: Two plugins declare the layout, or its own code is at fault.
         UsageError: ``name`` is unknown, or a ``config`` name is not one of the layout's options.
     """
-    return configure(find_layout(checkpoint, registry, name=name), config or {})
+    found = find_layout(checkpoint, registry, name=name, networks=networks)
+    return configure(found, config or {})
 
 
 def find_layout(
-    checkpoint: Checkpoint, registry: Registry, *, name: str | None = None
+    checkpoint: Checkpoint,
+    registry: Registry,
+    *,
+    name: str | None = None,
+    networks: bool = False,
 ) -> LayoutMatch:
     """Find the layout as ``match_layout`` does, and leave its configuration open."""
     if name is not None:
         candidate = consider(registry.find("layouts", name), checkpoint)
     else:
-        candidate = _choose(checkpoint, registry)
+        with_attribute = with_attributes(checkpoint)
+        if with_attribute is not None:
+            known = _choose(candidates(with_attribute, registry), with_attribute, registry)
+            if known is not None and known.complete:
+                return assemble(known, with_attribute)
+        held = candidates(checkpoint, registry)
+        known = _choose(held, checkpoint, registry)
+        # A layout that the user described has to fit.
+        if known is None and networks and not registry.declared_by(LAYOUT_FILE):
+            return by_networks(checkpoint)
+        if known is None:
+            raise _unknown(held, checkpoint, registry)
+        candidate = known
     if not candidate.complete:
         raise incomplete(candidate, checkpoint)
     return assemble(candidate, checkpoint)
 
 
-def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
-    held = candidates(checkpoint, registry)
+def _choose(
+    held: Sequence[Candidate], checkpoint: Checkpoint, registry: Registry
+) -> Candidate | None:
+    """Return the layout that explains a checkpoint best, or nearly; None where none comes near.
+
+    Raises:
+        LayoutError: Several explain it, none better than another.
+    """
     complete = [candidate for candidate in held if candidate.complete and candidate.near]
     if complete:
         best = complete if len(complete) == 1 else _best(complete, checkpoint)
@@ -83,11 +111,16 @@ def _choose(checkpoint: Checkpoint, registry: Registry) -> Candidate:
     if near:
         _undisputed(near[0], registry)
         return near[0]
-    raise LayoutError(
+    return None
+
+
+def _unknown(held: Sequence[Candidate], checkpoint: Checkpoint, registry: Registry) -> LayoutError:
+    return LayoutError(
         f"no known layout explains the keys of {checkpoint.path.name}, "
         f"{counted(len(checkpoint.tensors), 'tensor')}",
         seen=unexplained(checkpoint, held, registry.declared_by(LAYOUT_FILE)),
-        remedy="take it whole with --layout plain, or split it with --component NAME=KEY_PREFIX",
+        remedy="write its weights with --to pth or --to safetensors, which need no layout, or "
+        "describe it with --layout-file",
     )
 
 
@@ -114,19 +147,34 @@ def _undisputed(candidate: Candidate, registry: Registry) -> None:
         raise registry.dispute(*chosen)
 
 
-def settle_split(layout: Layout, checkpoint: Checkpoint) -> LayoutMatch:
+def settle_split(layout: Layout, checkpoint: Checkpoint, *, remainder: bool) -> LayoutMatch:
     """Match a layout that the user spelled out on the command line.
 
-    Tensors of an unsupported kind in what is left over do not keep the named parts from being
-    written: the ledger drops them with their kind.
+    Args:
+        layout: Of ``--component NAME=KEY_PREFIX``.
+        checkpoint: What was read.
+        remainder: Whether what no part takes is a component of its own. Tensors of an unsupported
+            kind in it do not keep the named parts from being written: the ledger drops them with
+            their kind.
     """
     match = assemble(consider(layout, checkpoint), checkpoint)
+    left = {
+        name: tensor
+        for part, state in match.states.items()
+        if part in (REMAINDER, STATISTICS) and part not in {each.name for each in layout.components}
+        for name, tensor in state.items()
+    }
     odd = {
         name: f"{tensor.unsupported}: a kind of tensor that is not supported"
-        for name, tensor in match.states.get(REMAINDER, {}).items()
+        for name, tensor in left.items()
         if tensor.unsupported
     }
-    return attrs.evolve(match, dropped={**match.dropped, **odd})
+    if remainder or not left:
+        return attrs.evolve(match, dropped={**match.dropped, **odd})
+    told = f"not named, and not written: {counted(len(left), 'tensor')} (--remainder writes them)"
+    why = dict.fromkeys(left, "--component: --remainder writes it") | odd
+    evidence = tuple(line for line in match.evidence if not line.startswith(f"{REMAINDER} holds"))
+    return attrs.evolve(match, dropped={**match.dropped, **why}, evidence=(*evidence, told))
 
 
 def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
@@ -161,7 +209,7 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
         evidence.append(
             f"{counted(len(extra), 'key')} more than {layout.name} has: {few(extra, SHOWN)}"
         )
-    return LayoutMatch(
+    match = LayoutMatch(
         layout,
         checkpoint,
         {
@@ -175,6 +223,7 @@ def assemble(candidate: Candidate, checkpoint: Checkpoint) -> LayoutMatch:
         extra=extra,
         dropped=dropped,
     )
+    return with_statistics(match, REMAINDER)
 
 
 def configure(match: LayoutMatch, config: Mapping[str, str]) -> LayoutMatch:

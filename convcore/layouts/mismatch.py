@@ -13,9 +13,9 @@ from convcore.errors import ConvcoreError, LayoutError
 from convcore.layouts.candidates import DECOY, Candidate, consider, covered
 from convcore.layouts.layout import Layout
 from convcore.names import assigner, counted, few, nearest, shared_prefix
+from convcore.sources.names import PREFIXES
 from convcore.sources.source import Checkpoint
 from convcore.tensors import TensorSpec
-from convcore.unwrap import PREFIXES
 
 # Keys and prefixes that are told of many.
 SHOWN = 12
@@ -41,8 +41,7 @@ def unexplained(
         said += _one_component(checkpoint, layouts)
     alike = [_likeness(candidate, checkpoint) for candidate in held]
     alike.sort(key=lambda each: (each.name not in meant, -each.shared, len(each.absent), each.name))
-    # Those that have nothing in common are told of only where there is nothing better to tell.
-    near = [each for each in alike if each.shared or each.name in meant] or ([] if said else alike)
+    near = [each for each in alike if each.shared or each.name in meant]
     top = f"top-level prefixes: {', '.join(sorted(prefixes(checkpoint.tensors))[:SHOWN])}"
     return [top, *said, *(f"nearest layout {each.name}: {each}" for each in near[:_NEAREST])]
 

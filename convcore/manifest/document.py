@@ -13,8 +13,10 @@ from convcore.errors import SourceError, UsageError
 from convcore.formats import as_plain
 from convcore.formats.bounded_json import read_json
 from convcore.layouts.layout import LayoutMatch
+from convcore.layouts.unknown import UNKNOWN
 from convcore.manifest.conformity import first_fault
 from convcore.manifest.fingerprint import name_of
+from convcore.sources.selection import STATISTICS
 from convcore.targets.report import WrittenFile
 from convcore.targets.target import Check
 from convcore.tensors import LazyTensor
@@ -47,6 +49,7 @@ def build(
         fingerprints: Of the components that files were made of, see ``identity.fingerprint``.
     """
     checkpoint = match.checkpoint
+    statistics = checkpoint.networks.get(STATISTICS)
     return {
         "schema_version": SCHEMA_VERSION,
         "convcore_version": convcore.__version__,
@@ -57,11 +60,12 @@ def build(
             "format": checkpoint.format,
             "source": checkpoint.source,
         },
-        "layout": match.layout.name,
+        "layout": layout_name(match),
         "evidence": list(match.evidence),
         "settings": settings(match),
         "sizes": dict(match.sizes),
         "renamed": dict(checkpoint.renamed),
+        **({"statistics": list(statistics)} if statistics and layout_name(match) else {}),
         "components": [
             {**row, "fingerprint": fingerprints.get(row["name"])} for row in components(match)
         ],
@@ -83,6 +87,11 @@ def build(
         "opaque": dict(checkpoint.opaque),
         "versions": versions(packages),
     }
+
+
+def layout_name(match: LayoutMatch) -> str | None:
+    """Name of the layout; None for a model that none knows."""
+    return None if match.layout.name == UNKNOWN else match.layout.name
 
 
 def settings(match: LayoutMatch) -> dict[str, Any]:

@@ -6,9 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from convcore.errors import TargetError
 from convcore.formats import walk_tensors
 from convcore.layouts.layout import LayoutMatch
+from convcore.sources.source import Checkpoint
+from convcore.sources.vocabulary import says_why
 from convcore.targets.target import Choice, LedgerEntry, Output
 
 # Why tensors beside the state dict are not part of the model, by the key they lie under.
@@ -21,7 +25,12 @@ _BESIDE = (
     ("callbacks", "callback state"),
 )
 _OTHERWISE = "beside the state dict"
-BESIDE = frozenset({_OTHERWISE, *(reason for _, reason in _BESIDE)})
+_REASONS = frozenset({_OTHERWISE, *(reason for _, reason in _BESIDE)})
+
+
+def is_beside(reason: str | None) -> bool:
+    """Whether a row's reason says that its tensor, or entry, is no part of the model at all."""
+    return reason is not None and (reason in _REASONS or says_why(reason))
 
 
 def complete(
@@ -46,17 +55,25 @@ def complete(
     lost = [name for name in tensors if name not in entries and name not in reasons]
     if lost:
         raise _unsound(target, lost[0])
+    taken = (
+        entries.get(name) or LedgerEntry(name, target, "dropped", reason=reasons[name])
+        for name in tensors
+    )
     return [
-        *(
-            entries.get(name) or LedgerEntry(name, target, "dropped", reason=reasons[name])
-            for name in tensors
-        ),
+        # Under the names they have in the file.
+        *(attrs.evolve(e, tensor=match.checkpoint.original(e.tensor or "")) for e in taken),
         *added,
         *(
-            LedgerEntry(name, target, "dropped", reason=_beside(name))
-            for name, _ in walk_tensors(match.checkpoint.rest, file=match.checkpoint.path)
+            LedgerEntry(name, target, "dropped", reason=reason)
+            for name, reason in _not_taken(match.checkpoint).items()
         ),
     ]
+
+
+def _not_taken(checkpoint: Checkpoint) -> dict[str, str]:
+    """What the file holds beside the model, entries without bytes included, with why."""
+    rest = walk_tensors(checkpoint.rest, file=checkpoint.path)
+    return {name: _beside(name) for name, _ in rest} | dict(checkpoint.left)
 
 
 def _left(match: LayoutMatch, choice: Choice) -> Iterator[tuple[str, str]]:
@@ -155,15 +172,12 @@ def joined(kept: Iterable[dict[str, Any]], added: Iterable[dict[str, Any]]) -> l
     return rows
 
 
-def as_rows(
-    entries: Iterable[LedgerEntry], originals: Mapping[str, str]
-) -> list[dict[str, object]]:
-    """Return the ledger as the manifest's rows, tensors under the names they have in the file."""
+def as_rows(entries: Iterable[LedgerEntry]) -> list[dict[str, object]]:
+    """Return the ledger as the manifest's rows."""
     rows = []
     for entry in entries:
-        name = entry.tensor
         row: dict[str, object] = {
-            "tensor": originals.get(name, name) if name is not None else None,
+            "tensor": entry.tensor,
             "target": entry.target,
             "state": entry.state,
             "file": entry.file,

@@ -14,6 +14,9 @@ from convcore.formats.builtin import FORMATS
 from convcore.formats.format import Format, FormatSession
 from convcore.formats.hf_shards import find_index
 from convcore.names import counted
+from convcore.sources.containers import may_hold_one, open_container
+from convcore.sources.neighbours import is_index, refuse_shard
+from convcore.sources.renaming import renamed
 from convcore.sources.source import Checkpoint, Input, Source
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ def read_checkpoint(
     *,
     source: str | None = None,
     key: str | None = None,
+    weights: str | None = None,
+    only: tuple[str, ...] = (),
+    member: str | None = None,
+    partial: bool = False,
+    rename: tuple[str, ...] = (),
     config: Mapping[str, str] | None = None,
     allow_opaque_calls: bool = False,
     lenient: bool = False,
@@ -37,6 +45,11 @@ def read_checkpoint(
         registry: The sources to ask.
         source: ``--source``: ask this one only.
         key: ``--key``: where in the file the state dict lies.
+        weights: ``--weights``: trained weights or an average of them, where both are there.
+        only: ``--only``: patterns of the files of a folder that are meant.
+        member: ``--member``: which file of a container is meant.
+        partial: ``--partial``: whether one shard of several is read by itself.
+        rename: ``--rename``: other names for the tensors, given once they are chosen.
         config: ``--config`` values, for sources that take some.
         allow_opaque_calls: Read files that name code-running callables too; nothing is run.
         lenient: Where two plugins declare the source, say so in the evidence and read on, as
@@ -48,9 +61,12 @@ def read_checkpoint(
         SourceError: Nobody, or more than one, claims it; or it is damaged or unsafe.
     """
     session = FormatSession(formats_of(registry), allow_opaque_calls=allow_opaque_calls)
-    given = open_input(path, key=key, config=config, session=session)
+    given = Input(path, None, key, config or {}, allow_opaque_calls, session)
+    given = opened(
+        attrs.evolve(given, weights=weights, only=tuple(only), member=member, partial=partial)
+    )
     asked = [registry.find("sources", source)] if source else _general_last(registry)
-    claims = _claims(given, asked, insist=source is not None)
+    claims = _asked(given, asked, insist=source is not None)
     if not claims and given.archive is None and _is_readable(given):
         # Nobody's own kind of folder: what its index of shards names is read as one file is.
         given = attrs.evolve(given, archive=session.open(given.location))
@@ -60,7 +76,19 @@ def read_checkpoint(
             f"{path.name} is nothing that the source {source} reads",
             remedy="leave out --source, or name another one (convcore plugins lists them)",
         )
-    return _settled(claims, given, asked, registry, lenient=lenient)
+    checkpoint = _settled(claims, given, asked, registry, lenient=lenient)
+    return renamed(checkpoint, rename) if rename else checkpoint
+
+
+def _asked(given: Input, asked: list[Source], *, insist: bool) -> list[tuple[Source, Checkpoint]]:
+    """Ask the sources; of a folder the general ones only where nobody knows its kind."""
+    if given.archive is not None or insist:
+        return _claims(given, asked, insist=insist)
+    general = {name for source in asked for name in source.refines}
+    claims = _claims(given, [each for each in asked if each.name not in general], insist=False)
+    if claims or (not given.only and find_runs(given.path, asked)):
+        return claims
+    return _claims(given, [each for each in asked if each.name in general], insist=False)
 
 
 def _claims(given: Input, asked: list[Source], *, insist: bool) -> list[tuple[Source, Checkpoint]]:
@@ -121,17 +149,53 @@ def open_input(
     session: FormatSession | None = None,
 ) -> Input:
     """Open a file; a folder, and what no format knows, are left for the sources to look into."""
+    session = session or FormatSession(FORMATS)
+    return opened(Input(path, None, key, config or {}, session.allow_opaque_calls, session))
+
+
+def opened(given: Input) -> Input:
+    """Open an input's file, or the checkpoint in it where it is a container.
+
+    Raises:
+        UsageError: There is nothing, or an option means nothing for it.
+        SourceError: It is damaged, unsafe, or one shard of several.
+    """
+    path, session = given.path, given.session
+    assert session is not None  # whoever makes an input to be opened gives it one
     try:
         folder = path.is_dir()
         if not folder and not os.path.lexists(path):
             raise UsageError(f"there is no file or folder {path}", remedy="check the path")
     except (OSError, ValueError) as error:
         raise UsageError(f"{str(path)!r} is no usable path: {error}", remedy="check it") from error
-    session = session or FormatSession(FORMATS)
-    given = Input(path, None, key, config or {}, session.allow_opaque_calls, session)
-    if folder or session.recognised(given.location) is None:
+    if folder:
         return given
-    return attrs.evolve(given, archive=session.open(given.location))
+    if given.only:
+        raise UsageError(
+            f"--only chooses among the files of a folder, and {path.name} is a file",
+            remedy="give the folder, or leave it out",
+        )
+    known = session.recognised(given.location)
+    try:
+        if known is None and not may_hold_one(given):
+            return given
+        archive = session.open(given.location)
+    except SourceError as fault:
+        try:
+            archive = open_container(given, fault)
+        except SourceError as error:
+            if error is fault and known is None:
+                return given  # some source may know what no format does
+            raise
+    else:
+        if given.member is not None:
+            raise UsageError(
+                f"{path.name} is a checkpoint itself, and no container of others",
+                remedy="leave out --member",
+            )
+        if not given.partial and not is_index(path):
+            refuse_shard(path)
+    return attrs.evolve(given, archive=archive)
 
 
 def formats_of(registry: Registry) -> Iterable[Format]:
@@ -186,5 +250,5 @@ def _unclaimed(given: Input, asked: list[Source]) -> SourceError:
     return SourceError(
         f"{given.path.name} is a sound {given.archive.format} file, but holds no state dict",
         seen=[f"its top is a {type(given.archive.tree).__name__}", f"asked: {names}"],
-        remedy="name the place of the weights with --key PATH, or save model.state_dict()",
+        remedy="save the weights: torch.save(model.state_dict(), …)",
     )

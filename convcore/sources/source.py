@@ -17,6 +17,7 @@ from convcore.formats.location import LocalLocation, Location
 from convcore.noun import Noun
 
 if TYPE_CHECKING:
+    from convcore.sources.selection import WeightSet
     from convcore.tensors import LazyTensor
 
 
@@ -35,6 +36,10 @@ class Input(Noun):
         config: ``--config`` values by name.
         allow_opaque_calls: Whether files that name code-running callables may be read.
         session: What opens further files: the formats there are, and how much a file may ask for.
+        weights: ``--weights``: ``raw``, ``averaged`` or ``auto``; None where nobody chose.
+        only: ``--only``: patterns for the files of a folder that are meant; empty takes all.
+        member: ``--member``: which file of a container is meant.
+        partial: ``--partial``: whether one shard of several may be read by itself.
     """
 
     path: Path
@@ -43,6 +48,10 @@ class Input(Noun):
     config: Mapping[str, str] = attrs.field(factory=dict)
     allow_opaque_calls: bool = False
     session: FormatSession | None = attrs.field(default=None, eq=False, repr=False)
+    weights: str | None = None
+    only: tuple[str, ...] = ()
+    member: str | None = None
+    partial: bool = False
 
     @property
     def location(self) -> Location:
@@ -87,6 +96,12 @@ class Checkpoint(Noun):
         evidence: Sentences saying how the file was understood.
         opaque: Qualified names met and not imported, with how often.
         renamed: Name in ``tensors`` to the key in the file, where a wrapper's prefix was removed.
+        networks: Component to the names of its tensors, as the file tells its networks apart;
+            ``statistics`` are what lies beside them and inference needs. Empty where a source
+            does not tell.
+        left: Place in the file to the reason, for what is not in ``tensors``.
+        weight_sets: Every set of tensors of the file, taken or not, see ``--weights``.
+        undecided: The places of trained weights and their averages, where nobody chose.
     """
 
     path: Path
@@ -100,6 +115,10 @@ class Checkpoint(Noun):
     evidence: tuple[str, ...] = ()
     opaque: Mapping[str, int] = attrs.field(factory=dict, eq=False, repr=False)
     renamed: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    networks: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, eq=False, repr=False)
+    left: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    weight_sets: tuple[WeightSet, ...] = attrs.field(default=(), eq=False, repr=False)
+    undecided: tuple[str, ...] = ()
 
     def original(self, name: str) -> str:
         """The key in the file of a tensor, wrapper prefixes included."""

@@ -147,6 +147,8 @@ class Target(Noun):
         heeds: Fields of ``Choice`` that change what it writes or proves, of ``opset``, ``atol``,
             ``rtol`` and ``all_components``; one that no target of a run heeds is refused. None:
             nobody knows, so nothing is.
+        needs_layout: Whether it has to know what computes the weights, so that a model of no known
+            layout is refused.
     """
 
     name: str = attrs.field(validator=legal.name)
@@ -167,3 +169,4 @@ class Target(Noun):
     )
     options: Mapping[str, str] = attrs.field(factory=dict)
     heeds: tuple[str, ...] | None = attrs.field(default=None, converter=_fields)
+    needs_layout: bool = False

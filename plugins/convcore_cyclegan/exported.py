@@ -16,9 +16,9 @@ from convcore.errors import SourceError
 from convcore.formats import Archive, as_mapping
 from convcore.formats.bounded_json import read_json
 from convcore.names import few
+from convcore.sources import state_dict_of
 from convcore.sources.source import Checkpoint, Input
 from convcore.tensors import LazyTensor
-from convcore.unwrap import state_dict_of
 from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS
 
 NAME = "cyclegan-exported"

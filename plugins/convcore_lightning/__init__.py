@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from convcore.host.hookspecs import hookimpl
+from convcore.sources import read_selected, state_dict_of
 from convcore.sources.source import Checkpoint, Input, Source
-from convcore.unwrap import beside, make_checkpoint, state_dict_of
 
 NAME = "lightning"
 _VERSION = "pytorch-lightning_version"
@@ -29,8 +29,7 @@ def read(given: Input) -> Checkpoint | None:
         return None
     if not any(marks <= tree.keys() for marks in _MARKS):
         return None
-    tensors = state_dict_of(tree["state_dict"])
-    if not tensors:
+    if not state_dict_of(tree["state_dict"]):
         return None
     version = tree.get(_VERSION)
     evidence = (
@@ -38,8 +37,7 @@ def read(given: Input) -> Checkpoint | None:
         if isinstance(version, str)
         else "Lightning checkpoint, from before 0.8.2: it names no version"
     )
-    rest = beside(tree, "state_dict")
-    return make_checkpoint(given, tensors, source=NAME, beside=rest, evidence=(evidence,))
+    return read_selected(given, source=NAME, evidence=(evidence,))
 
 
 @hookimpl

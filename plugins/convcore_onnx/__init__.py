@@ -36,5 +36,6 @@ def convcore_targets() -> list[Target]:
             verify=verify,
             needs=("torch", "onnx", "onnxruntime", "onnxscript"),
             heeds=("opset", "atol", "rtol", "all_components"),
+            needs_layout=True,
         )
     ]

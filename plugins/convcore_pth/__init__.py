@@ -10,10 +10,10 @@ import attrs
 
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
+from convcore.sources import authored
 from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
 from convcore.targets.weights import file_stem, groups, local_names, prove, supported, torch_zip
 from convcore.tensors import LazyTensor
-from convcore.unwrap import authored
 
 # A record's headers and the pickle of one tensor, rounded up.
 _OVERHEAD = 600

@@ -14,8 +14,8 @@ import attrs
 
 from convcore.errors import SourceError
 from convcore.formats import Archive, as_mapping
+from convcore.sources import beside, follow, make_checkpoint, state_dict_of
 from convcore.sources.source import Checkpoint, Input
-from convcore.unwrap import beside, follow, make_checkpoint, state_dict_of
 from convcore_umc.datasets import DATASETS
 
 NAME = "umc"

@@ -39,10 +39,11 @@ def test_inspect_of_an_unknown_model_is_no_error(convcore, tmp_path) -> None:
 
     assert ran.code == 0
     assert ran.json["layout"] is None
-    assert [(p["name"], p["parameter_count"]) for p in ran.json["components"]] == [
-        ("a", 6),
-        ("b", 1),
-    ]
+    parts = {
+        key: [(part["name"], part["parameter_count"]) for part in ran.json[key]]
+        for key in ("components", "prefixes")
+    }
+    assert parts == {"components": [("model", 7)], "prefixes": [("a", 6), ("b", 1)]}
 
 
 def test_inspect_of_a_damaged_family_member_names_the_tensor(convcore, example, tmp_path) -> None:

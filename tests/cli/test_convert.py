@@ -146,7 +146,8 @@ def test_an_unknown_model_is_split_by_prefixes(convcore, tmp_path) -> None:
     torch.save(tensors, tmp_path / "m.pt")
     out = tmp_path / "out"
 
-    ran = convcore("convert", tmp_path / "m.pt", "-o", out, "--component", "encoder=enc")
+    words = ("convert", tmp_path / "m.pt", "-o", out, "--component", "encoder=enc")
+    ran = convcore(*words, "--remainder")
 
     assert ran.code == 0, ran.err
     assert torch.equal(torch.load(out / "encoder.pth")["w"], tensors["enc.w"])
@@ -200,7 +201,7 @@ REFUSED = {
     "no such command option": (["{ckpt}", "--frobnicate"], 2, "frobnicate"),
     "not a checkpoint": (["{tmp}/page.html"], 3, "HTML"),
     "an empty file": (["{tmp}/empty"], 3, "empty"),
-    "an unknown model": (["{tmp}/unknown.pt"], 4, "no known layout"),
+    "an unknown model": (["{tmp}/unknown.pt", "--to", "onnx"], 4, "no known layout"),
     "a foreign name": (["{ckpt}", "--component", "../x=generator_AB"], 2, "file name"),
 }
 

@@ -45,9 +45,9 @@ from convcore import (
     hookimpl,
     layouts_from_toml,
 )
+from convcore.sources import make_checkpoint, state_dict_of
 from convcore.targets import weights
 from convcore.testing import LayoutSuite, SourceSuite, TargetSuite
-from convcore.unwrap import make_checkpoint, state_dict_of
 
 
 def schema(tensors: Mapping[str, TensorSpec]) -> Schema:

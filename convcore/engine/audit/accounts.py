@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convcore.manifest import document as manifest
-from convcore.manifest.ledger import BESIDE
+from convcore.manifest.ledger import is_beside
 from convcore.names import counted, few
 from convcore.targets.target import Check
 
@@ -62,7 +62,7 @@ def _of_ledger(content: Mapping[str, Any]) -> Iterator[str]:
         target, name = row["target"], row["tensor"]
         # What lay beside the state dict may be called like something in it.
         if name is not None:
-            beside = row["state"] == "dropped" and row["reason"] in BESIDE
+            beside = row["state"] == "dropped" and is_beside(row["reason"])
             tensors.setdefault(target, Counter())[name, beside] += 1
         for file, key, state in places(row):
             if file not in owners:

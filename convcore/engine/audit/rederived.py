@@ -20,9 +20,10 @@ from convcore.layouts.layout import Layout, LayoutMatch, Setting
 from convcore.layouts.matching import assemble, configure
 from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import lasting
-from convcore.manifest.ledger import BESIDE
+from convcore.manifest.ledger import is_beside
 from convcore.names import assigner, counted, few
 from convcore.output.documents import EXAMPLE
+from convcore.sources.selection import STATISTICS
 from convcore.targets.target import Check, Choice
 
 _SHOWN = 20
@@ -82,9 +83,11 @@ def _of_components(content: Mapping[str, Any], layout: Layout) -> Iterator[str]:
     names = {original: name for name, original in content["renamed"].items()}
     beside = _beside(content)
     told = {row["tensor"] for row in content["ledger"] if row["tensor"] is not None}
+    statistics = set(content.get("statistics", ()))
     counts: dict[str, int] = {}
     for name in told - beside:
-        part = assign(names.get(name, name)) or REMAINDER
+        short = names.get(name, name)
+        part = assign(short) or (STATISTICS if short in statistics else REMAINDER)
         counts[part] = counts.get(part, 0) + 1
     roles: dict[str, str] = {part.name: part.role for part in layout.components}
     rows = {part["name"]: part for part in content["components"]}
@@ -109,7 +112,7 @@ def _beside(content: Mapping[str, Any]) -> set[str]:
     for row in content["ledger"]:
         if row["tensor"] is not None:
             reasons.setdefault(row["tensor"], set()).add(row["reason"])
-    return {name for name, said in reasons.items() if said <= BESIDE}
+    return {name for name, said in reasons.items() if all(map(is_beside, said))}
 
 
 def _of_flat_files(

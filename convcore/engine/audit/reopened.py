@@ -16,6 +16,7 @@ from convcore.layouts.candidates import consider
 from convcore.layouts.layout import LayoutMatch, Setting
 from convcore.layouts.matching import assemble
 from convcore.manifest import document as manifest
+from convcore.sources.selection import STATISTICS
 from convcore.sources.source import Checkpoint
 from convcore.tensors import LazyTensor
 
@@ -42,13 +43,14 @@ def reopen(
     names = {original: name for name, original in content.get("renamed", {}).items()}
     tensors = {names.get(key, key): tensor for key, tensor in written(folder, content).items()}
     name = content["layout"]
-    layout = registry.find("layouts", "plain" if name == SPLIT else name)
+    layout = registry.find("layouts", "plain" if name in (None, SPLIT) else name)
     checkpoint = Checkpoint(
         folder,
         content["source"]["source"],
         content["source"]["format"],
         tensors,
         renamed=content.get("renamed", {}),
+        networks={STATISTICS: tuple(content["statistics"])} if "statistics" in content else {},
         evidence=tuple(content["evidence"]),
     )
     match = assemble(consider(layout, checkpoint), checkpoint)

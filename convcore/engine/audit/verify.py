@@ -79,13 +79,13 @@ def _model(
         tensors = {name: t for each in reversed(holdings) for name, t in each.named.items()}
         yield from audit_initializers(folder, content, tensors)
     layout = content["layout"]
-    if layout not in registry.layouts and layout != SPLIT:
+    if layout not in registry.layouts and layout not in (None, SPLIT):
         reason = f"the layout {layout} is not installed"
         yield Check(manifest.NAME, "settings and components not checked", True, {"reason": reason})
         yield from (not_run(file, reason) for file in graph_files(content))
         return
     match = reopen(folder, registry, content)
-    if layout != SPLIT:
+    if layout not in (None, SPLIT):
         yield from audit_model(folder, content, match, holdings, registry)
     if missing is not None:
         yield from (not_run(file, missing) for file in graph_files(content))

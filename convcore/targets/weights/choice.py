@@ -32,6 +32,8 @@ def _taken_off(part: Component, keys: list[str]) -> str:
     Raises:
         LayoutError: The keys have no such part as the component is said to keep.
     """
+    if part.prefix is not None:
+        return part.prefix
     shared = "" if part.whole_names else shared_prefix(keys)
     if not part.keep or not keys:
         return shared

@@ -1,0 +1,136 @@
+"""Saying what a file holds where no whole model can be taken from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+from convcore.errors import SourceError
+from convcore.formats import Opaque, as_mapping
+from convcore.names import counted, few
+from convcore.sources.networks import Network
+from convcore.sources.selection import Selection
+from convcore.sources.source import Input
+from convcore.sources.vocabulary import OBJECT
+from convcore.tensors import LazyTensor
+
+# What is left in these words may be larger than the model: training state, and what was chosen.
+_ARTICLES = {
+    "optimizer state": "an optimizer state", "scheduler state": "a scheduler state",
+    "random number state": "random number states", "a figure of training": "figures of training",
+    "hyper-parameter, not part of the model": "hyper-parameters (arguments of a constructor)",
+}  # fmt: skip
+_SAVE = "save the weights too: torch.save(model.state_dict(), …)"
+
+
+def no_network(given: Input, tree: Any, selection: Selection) -> SourceError:
+    """The error for a file without any network: what it holds, in a person's words."""
+    seen = [f"its top is a {top(tree)}"]
+    if selection.candidates:
+        places = [group.place for group in selection.candidates]
+        return SourceError(
+            f"{given.path.name} holds no state dict, but {counted(len(places), 'network')} "
+            f"inside objects: {few(places, 8)}",
+            seen=[*seen, *map(str, selection.candidates)],
+            remedy=f"name one of them, for example --key {places[0]}",
+        )
+    sizes: Counter[str] = Counter()
+    names: dict[str, list[str]] = {}
+    for place, why in selection.left.items():
+        if place in selection.rest:
+            sizes[why] += selection.rest[place].nbytes
+            names.setdefault(why, []).append(place)
+    held = [_ARTICLES.get(why, why) for why in sizes]
+    seen += [
+        f"{_ARTICLES.get(why, why)}: {few(places)} ({counted(len(places), 'tensor')}, "
+        f"{sizes[why]:,} bytes)"
+        for why, places in names.items()
+    ]
+    entries = as_mapping(tree)
+    if entries is not None:
+        seen.append(f"top-level keys: {', '.join(map(str, list(entries)[:20])) or 'none'}")
+    what = f"{', '.join(held)} and no more" if held else "no tensors at all"
+    return SourceError(
+        f"{given.path.name} holds no state dict: it has {what}",
+        seen=seen,
+        remedy=_SAVE,
+    )
+
+
+def top(tree: Any) -> str:
+    """Name what the top of a file is: the class of an object, as the file spells it."""
+    return tree.qualified_name if type(tree) is Opaque else type(tree).__name__
+
+
+def refuse_parts(given: Input, tree: Any, selection: Selection) -> None:
+    """Refuse what is visibly not a whole model.
+
+    Raises:
+        SourceError: Placeholders of DeepSpeed, packed weights of quantised modules, or objects
+            left out that outweigh what would be taken.
+    """
+    _placeholders(given, tree, selection.networks)
+    packed = [place for place in selection.left if "_packed_params" in place]
+    packed += [p for n in selection.networks for p in n.places.values() if "_packed_params" in p]
+    if packed:
+        raise SourceError(
+            f"{given.path.name} is the state dict of a model quantised by torch.ao: its weights "
+            f"are packed in {packed[0]}",
+            seen=[f"quantised: {few(packed)}"],
+            remedy="save the model's state dict before it is quantised",
+        )
+    taken = sum(network.nbytes for network in selection.networks)
+    objects = [p for p, why in selection.left.items() if why.startswith(OBJECT)]
+    left = sum(selection.rest[place].nbytes for place in objects if place in selection.rest)
+    if given.key is None and left > taken:
+        largest = max(objects, key=lambda place: selection.rest[place].nbytes)
+        where = largest.rpartition(".")[0] or largest
+        raise SourceError(
+            f"{given.path.name} holds more in objects ({left:,} bytes, such as {largest}) than in "
+            f"its networks ({taken:,} bytes)",
+            seen=[f"{n.place or 'the top'}: {n.nbytes:,} bytes" for n in selection.networks],
+            remedy=f"say which is the model: --key {selection.networks[0].place or where}, "
+            f"or --key {where}",
+        )
+
+
+def _placeholders(given: Input, tree: Any, networks: Sequence[Network]) -> None:
+    entries = as_mapping(tree) or {}
+    if "ds_version" not in entries and "param_shapes" not in entries:
+        return
+    shapes = _shapes(entries.get("param_shapes"))
+    for network in networks:
+        empty = [name for name in network.tensors if _is_placeholder(network, name, shapes)]
+        if 2 * len(empty) > len(network.tensors):
+            raise SourceError(
+                f"{given.path.name} is a DeepSpeed model-state shard: {len(empty)} of "
+                f"{counted(len(network.tensors), 'tensor')} are empty placeholders",
+                seen=[f"empty: {few(empty)}", "their values lie in the *_optim_states.pt files"],
+                remedy="join the shards with the zero_to_fp32.py that DeepSpeed puts beside them",
+            )
+
+
+def _shapes(stored: Any) -> dict[str, int]:
+    """Names to the numbers of elements that ``param_shapes`` tells."""
+    groups = stored if isinstance(stored, list | tuple) else [stored]
+    found: dict[str, int] = {}
+    for group in groups:
+        for name, shape in (as_mapping(group) or {}).items():
+            sizes = shape if isinstance(shape, list | tuple) else _sizes(shape)
+            if all(type(size) is int for size in sizes):
+                found[str(name)] = prod(sizes)
+    return found
+
+
+def _sizes(shape: Any) -> Sequence[Any]:
+    args = shape.args if type(shape) is Opaque else ()
+    return args[0] if len(args) == 1 and isinstance(args[0], list | tuple) else ()
+
+
+def _is_placeholder(network: Network, name: str, shapes: Mapping[str, int]) -> bool:
+    tensor: LazyTensor = network.tensors[name]
+    count = prod(tensor.shape)
+    real = shapes.get(network.keys[name], shapes.get(name, 0))
+    return count == 0 or (count == 1 and real > 1)
