@@ -239,12 +239,19 @@ def test_a_missing_tensor_is_named_behind_its_network(tmp_path: Path) -> None:
     assert "generator_BA.decoder.8.bias" in ran.json["error"]["what"]
 
 
-@pytest.mark.parametrize("tree", [{"model.1.weight": torch.ones(2, 2)}, {"epoch": 3}, [1]])
-def test_generators_of_other_cyclegans_are_not_claimed(tree: object, tmp_path: Path) -> None:
+def test_generators_of_other_cyclegans_are_not_claimed(tmp_path: Path) -> None:
+    for stem in NETWORKS:
+        torch.save({"model.1.weight": torch.ones(2, 2)}, tmp_path / f"{stem}.pth")
+
+    assert read_checkpoint(tmp_path, REGISTRY).source == "state-dict"
+
+
+@pytest.mark.parametrize("tree", [{"epoch": 3}, [1]])
+def test_files_of_these_names_without_tensors_are_no_cyclegan(tree: object, tmp_path: Path) -> None:
     for stem in NETWORKS:
         torch.save(tree, tmp_path / f"{stem}.pth")
 
-    with pytest.raises(SourceError, match="holds no checkpoint"):
+    with pytest.raises(SourceError, match="holds no state dict"):
         read_checkpoint(tmp_path, REGISTRY)
 
 

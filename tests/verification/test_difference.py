@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import convcore
-from convcore.engine.difference import compare, diff
+from convcore.engine.difference import compare
 from convcore.formats import open_archive
-from convcore.host.registry import load_registry
 
 COUNT = 700_001  # more than two pieces of a megabyte, and no multiple of one
 KINDS = {
@@ -57,10 +56,9 @@ def test_wrappers_that_a_conversion_took_off_are_no_difference(
     torch.save(state, tmp_path / "wrapped.pt")
     torch.save({"a.weight": torch.zeros(2), "b.bias": torch.ones(2)}, tmp_path / "bare.pt")
     convcore.convert(tmp_path / "wrapped.pt", tmp_path / "out", target, layout="plain")
-    registry = load_registry()
 
     for other in ("out", "bare.pt"):
-        found = diff(tmp_path / "wrapped.pt", tmp_path / other, registry)
+        found = convcore.diff(tmp_path / "wrapped.pt", tmp_path / other)
 
         assert found["identical"]
         assert found["same"] == ["a.weight", "b.bias"]
