@@ -15,7 +15,6 @@ from convcore.formats.pickle.unpickler import Machine
 from convcore.formats.typed_storage import TypedStorage
 from convcore.formats.zip_records import Record, read_directory, read_record
 from convcore.tensors.byte_source import ByteSource
-from convcore.tensors.dtypes import DType
 from convcore.tensors.faults import Malformed, shown
 from convcore.tensors.storage import Extent, Storage
 
@@ -105,8 +104,7 @@ class _Storages:
         self.records = records
         self.prefix = f"{root}data/"
         self.order: Literal["little", "big"] = order
-        self.known: dict[str, Storage] = {}
-        self.kinds: dict[str, DType] = {}
+        self.known: dict[str, TypedStorage] = {}
 
     def find(self, pid: Any) -> TypedStorage:
         """The storage of ``('storage', class, key, location, numel)``."""
@@ -116,22 +114,22 @@ class _Storages:
         dtype = storage_type(kind)
         if type(numel) is not int or not 0 <= numel < 1 << 60:
             raise Malformed(f"a storage of {shown(numel)} elements")
-        storage = self.known.get(key) if type(key) is str else None
-        if storage is None:
-            storage = self._first(key)
-        if storage.nbytes != numel * dtype.itemsize:
+        known = self.known.get(key) if type(key) is str else None
+        if known is None:
+            known = self.known[key] = TypedStorage(self._storage(key), dtype, 0, numel)
+        if known.storage.nbytes != numel * dtype.itemsize:
             raise Malformed(
-                f"storage {key} has {storage.nbytes} bytes, the pickle says"
+                f"storage {key} has {known.storage.nbytes} bytes, the pickle says"
                 f" {numel} of {dtype.itemsize}"
             )
-        if self.kinds.setdefault(key, dtype) is not dtype:
+        if known.dtype is not dtype:
             # torch never saves this, and reads the type met first for both.
             raise Malformed(
-                f"storage {key} is named with two types, {self.kinds[key].name} and {dtype.name}"
+                f"storage {key} is named with two types, {known.dtype.name} and {dtype.name}"
             )
-        return TypedStorage(storage, dtype, 0, numel)
+        return known
 
-    def _first(self, key: Any) -> Storage:
+    def _storage(self, key: Any) -> Storage:
         if type(key) is not str or not _KEY.fullmatch(key) or key in (".", ".."):
             raise Malformed(f"the storage key {shown(key)} is no record name")
         record = self.records.get(self.prefix + key)
@@ -140,5 +138,4 @@ class _Storages:
         self.reading.charged += 300
         packed = record.packed if record.deflated else 0
         extent = Extent(self.file, record.position, record.size, record.crc, packed)
-        storage = self.known[key] = Storage((extent,), record.name, self.order)
-        return storage
+        return Storage((extent,), record.name, self.order)

@@ -10,7 +10,7 @@ from convcore.tensors.spec import TensorSpec
 from convcore.tensors.storage import Storage
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class TypedStorage:
     """A storage with the type of its elements, or a view of some of them."""
 

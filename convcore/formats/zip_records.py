@@ -25,6 +25,7 @@ _MAX32 = 0xFFFFFFFF
 _HAS_DESCRIPTOR = 0x8
 _DESCRIPTORS = (0, 12, 16, 20, 24)  # with or without a mark, with 32 or 64 bits
 _RENAMES = b"up"  # the field that gives a record another name (APPNOTE 4.6.9)
+_NEAR, _AHEAD = 4096, 1 << 16
 _ALIGNING = 64  # torch pads the extra field of a record's own header up to this
 
 
@@ -60,6 +61,7 @@ def read_directory(
     # torch.serialization.set_crc32_options(False) writes a zero in the place of every checksum.
     unchecked = not any(entry.crc for entry in entries)
     records: dict[str, Record] = {}
+    headers = _Ahead(file, start)
     reached = 0
     gaps: tuple[int, ...] = (0,)
     for entry in sorted(entries, key=lambda entry: entry.header):
@@ -68,7 +70,7 @@ def read_directory(
             raise Malformed(
                 f"record {_text(entry.name)} overlaps another or follows foreign bytes", TWO_TOOLS
             )
-        position = _check_local(file, entry, start)
+        position = _check_local(headers, entry, start)
         reached = position + entry.packed
         gaps = _DESCRIPTORS if entry.flags & _HAS_DESCRIPTOR else (0,)
         if reached > start:
@@ -118,7 +120,29 @@ def _checked(name: bytes) -> str:
         raise Malformed(f"the record name {name!r} is not UTF-8", TWO_TOOLS) from None
 
 
-def _check_local(file: ByteSource, entry: Entry, directory: int) -> int:
+class _Ahead:
+    """Reads what lies near what was read last together with what follows it.
+
+    Small records leave their headers close to one another: one read serves hundreds of them.
+    """
+
+    def __init__(self, file: ByteSource, end: int) -> None:
+        self._file = file
+        self._end = end
+        self._data = b""
+        self._start = self._next = 0
+
+    def read(self, position: int, length: int) -> bytes:
+        inside = position - self._start
+        if not 0 <= inside <= inside + length <= len(self._data):
+            near = 0 <= position - self._next < _NEAR
+            wanted = max(length, min(_AHEAD, self._end - position)) if near else length
+            self._data, self._start, inside = self._file.read(position, wanted), position, 0
+        self._next = position + length
+        return self._data[inside : inside + length]
+
+
+def _check_local(file: _Ahead, entry: Entry, directory: int) -> int:
     """Compare a record's own header with the directory; return where its bytes begin."""
     length = _LOCAL.size + len(entry.name)
     if entry.header + length > directory:

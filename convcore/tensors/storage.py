@@ -116,7 +116,10 @@ class Storage:
     nbytes: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.nbytes = sum(extent.nbytes for extent in self.extents)
+        one = len(self.extents) == 1  # as nearly always
+        self.nbytes = (
+            self.extents[0].nbytes if one else sum(extent.nbytes for extent in self.extents)
+        )
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
