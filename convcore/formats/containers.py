@@ -7,7 +7,7 @@ tar's ``@LongLink`` for tar.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convcore.formats.budgets import Budgets
@@ -65,7 +65,7 @@ class Member:
         """A file has none; the name is looked up below its own, and will not be there."""
         return Member(self.container, f"{self.path_inside}/{name}", self._budgets, self._limit)
 
-    def list(self) -> list[Location]:
+    def list(self) -> Sequence[Location]:
         """A file holds no others."""
         return []
 

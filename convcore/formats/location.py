@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ class Location(Protocol):
     def child(self, name: str) -> Location:
         """What lies in it under a name; it need not be there."""
 
-    def list(self) -> list[Location]:
+    def list(self) -> Sequence[Location]:
         """What lies in it, by name.
 
         Raises:
@@ -85,7 +86,7 @@ class LocalLocation:
         """What lies in it; links of it may not lead out of it, or of what it lies in."""
         return LocalLocation(self.path / name, self.home or self.path)
 
-    def list(self) -> list[Location]:
+    def list(self) -> Sequence[Location]:
         """What lies in it, by name; see ``Location.list``."""
         try:
             names = sorted(entry.name for entry in self.path.iterdir())
