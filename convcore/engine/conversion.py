@@ -35,6 +35,7 @@ from convcore.sources import decide
 from convcore.sources.reading import read_checkpoint
 from convcore.targets.report import Plan, Report, WrittenFile
 from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.tensors import LazyTensor
 from convcore.tensors.opened import watched
 from convcore.verification.failure import refuse_failed
 
@@ -197,8 +198,12 @@ def _undamaged(plan: Plan, written: Iterable[Iterable[LedgerEntry]]) -> None:
     tensors = [match.checkpoint.tensors[name] for name in names]
     tensors += [tensor for output in outputs for _, tensor in walk_tensors(output.plan)]
     for tensor in tensors:
-        if not tensor.unsupported and tensor.storage.crc is not None:
+        if not tensor.unsupported and _has_checksum(tensor):
             tensor.verify_record()
+
+
+def _has_checksum(tensor: LazyTensor) -> bool:
+    return any(leaf.crc is not None for leaf in tensor.storage.leaves)
 
 
 def _listed(

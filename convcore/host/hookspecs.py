@@ -26,6 +26,7 @@ def convcore_formats() -> Iterable[Format] | None:
     framework: it gives a tree of plain values and lazy tensors, in which sources find the weights.
     Must not import torch. A complete plugin::
 
+        from pathlib import Path
         from convcore import Archive, Extent, Format, LazyTensor, TensorSpec, hookimpl
 
         def read(location, session):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from convcore import (
     Source,
     SourceError,
     TensorSpec,
+    assemble,
 )
+from convcore.engine.conversion import convert
+from convcore.engine.request import Request
 from convcore.formats import FORMATS, FormatSession, Location, open_archive
 from convcore.formats.location import LocalLocation
 from convcore.host import guard
@@ -124,6 +128,40 @@ def test_a_source_is_asked_for_a_file_that_no_format_knows(tmp_path: Path) -> No
 
     assert read_checkpoint(path, registry).tensors["weight"].load().tolist() == [1, 2, 3]
     assert str(seen[0].location) == str(path)
+
+
+@pytest.mark.parametrize("verify", ["none", "fast"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_tensor_in_chunks_is_converted_and_its_checksums_are_compared(
+    verify: str, damaged: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.raw"
+    whole = torch.arange(48, dtype=torch.uint8).reshape(6, 8)
+    crcs = [zlib.crc32(whole[:, at : at + 4].numpy().tobytes()) for at in (0, 4)]
+    data = bytearray(b"RAW1" + b"".join(whole[:, at : at + 4].numpy().tobytes() for at in (0, 4)))
+    data[-3] ^= damaged
+    path.write_bytes(data)
+
+    def read(location: Location, session: FormatSession) -> Archive:
+        source, half = location.open(), TensorSpec("uint8", (6, 4))
+        chunks = [
+            LazyTensor.from_extents(half, [Extent(source, 4 + 24 * n, 24, crc)])
+            for n, crc in enumerate(crcs)
+        ]
+        tensor = assemble(TensorSpec("uint8", (6, 8)), [((0, 0), chunks[0]), ((0, 4), chunks[1])])
+        return Archive(Path(str(location)), "raw", {"layer.weight": tensor})
+
+    registry = with_formats(load_registry(), Format("raw", "-", RAW.sniff, read))
+    request = Request(path, tmp_path / "out", ("state-dict",), layout="plain", verify=verify)
+
+    if damaged:
+        with pytest.raises(SourceError, match="CRC-32"):
+            convert(request, registry)
+        assert not (tmp_path / "out").exists()
+    else:
+        convert(request, registry)
+        written = torch.load(tmp_path / "out/state_dict.pth", weights_only=True)
+        assert torch.equal(written["layer.weight"], whole)
 
 
 def test_what_no_format_and_no_source_knows_is_named(tmp_path: Path, registry: Registry) -> None:

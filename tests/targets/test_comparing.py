@@ -13,6 +13,7 @@ from convcore.formats import open_archive
 from convcore.targets.weights import prove
 from convcore.targets.weights.files import PIECE
 from convcore.targets.weights.torch_zip import write
+from tests.formats.test_formats import packed
 
 SIDE = int((PIECE / 4) ** 0.5) + 77
 LARGE = {
@@ -51,3 +52,19 @@ def test_one_other_element_is_found(place: int, tensor: torch.Tensor, tmp_path: 
     found = compare(source["t"], open_archive(tmp_path / "copy.pt").tree["t"])
     assert found is not None
     assert (found["elements_changed"], found["elements"]) == (1, tensor.numel())
+
+
+def test_deflated_tensors_that_differ_are_compared_element_by_element(tmp_path: Path) -> None:
+    one = torch.cat([torch.zeros(300_001), torch.randint(0, 99, (200_000,)).float()])
+    two = one.clone()
+    two[::100_003] += 1
+    lazy = []
+    for name, tensor in {"one": one, "two": two}.items():
+        torch.save({"t": tensor}, tmp_path / f"{name}.pt")
+        path = packed(tmp_path / f"{name}.pt", tmp_path / f"{name}-packed.pt")
+        lazy.append(open_archive(path).tree["t"])
+
+    found = compare(*lazy)
+
+    assert found is not None
+    assert (found["elements_changed"], found["max_abs"]) == (5, 1.0)

@@ -325,6 +325,19 @@ def test_chunks_that_do_not_fit_the_whole_are_refused(chunk: LazyTensor, words: 
         assemble(TensorSpec("float32", (2,)), [((0,), chunk)])
 
 
+@pytest.mark.parametrize(
+    ("chunks", "words"), [([0], "missing"), ([0, 1], "overlap"), ([0, 2, 3], "outside")]
+)
+def test_a_whole_with_a_hole_or_an_overlap_is_not_put_together(
+    chunks: list[int], words: str
+) -> None:
+    part = LazyTensor.from_bytes(TensorSpec("uint8", (2,)), b"ab")
+    spec = TensorSpec("uint8", (3 if words == "overlap" else 4,))
+
+    with pytest.raises(Malformed, match=words):
+        assemble(spec, [((at,), part) for at in chunks])
+
+
 @pytest.mark.parametrize("at", [-1, True, 1.0, 1 << 63])
 def test_offsets_are_whole_numbers(at: Any) -> None:
     chunk = LazyTensor.from_bytes(TensorSpec("uint8", (2,)), b"ab")
