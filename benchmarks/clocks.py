@@ -20,11 +20,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from convcore.engine.audit.reopened import reopen
+
 from convcore.bench import backends
 from convcore.bench.job import Job
 from convcore.bench.sampling import Method, sample, warm_up
 from convcore.bench.sweep import sweep
-from convcore.engine.audit.reopened import reopen
 from convcore.host.registry import load_registry
 from convcore.layouts.example_inputs import draw, dynamic_axes
 from convcore.targets.networks import build

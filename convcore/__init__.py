@@ -43,7 +43,16 @@ if TYPE_CHECKING:
     from convcore.session import Session
     from convcore.sources.source import Checkpoint, Input, Source
     from convcore.targets.report import Report, WrittenFile
-    from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+    from convcore.targets.target import (
+        Artifact,
+        Check,
+        Choice,
+        LedgerEntry,
+        Reopened,
+        Target,
+        TargetOption,
+        Workspace,
+    )
     from convcore.tensors import ByteSource, Extent, LazyTensor, TensorSpec, assemble
 
 __version__ = "0.1.0"
@@ -51,6 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Affine",
     "Archive",
+    "Artifact",
     "Assumption",
     "Axis",
     "ByteSource",
@@ -72,9 +82,9 @@ __all__ = [
     "LedgerEntry",
     "Location",
     "Opaque",
-    "Output",
     "PluginError",
     "PluginWarning",
+    "Reopened",
     "Report",
     "Schema",
     "Session",
@@ -85,6 +95,7 @@ __all__ = [
     "SourceError",
     "Target",
     "TargetError",
+    "TargetOption",
     "TensorSpec",
     "UsageError",
     "VerificationError",
@@ -155,10 +166,12 @@ _HOMES = {
         "WrittenFile",
     ),
     "targets.target": (
+        "Artifact",
         "Check",
         "Choice",
         "LedgerEntry",
-        "Output",
+        "TargetOption",
+        "Reopened",
         "Target",
         "Workspace",
     ),

@@ -11,6 +11,7 @@ from convcore.escape import printable
 if TYPE_CHECKING:
     import onnxruntime
 
+FORMAT = "onnx"  # of the artifacts that it runs
 _SILENT = 4  # fatal; what fails is raised too, and only we escape the names of a file's nodes
 _KINDS = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented",
           "RuntimeException", "NoSuchFile", "EPFail", "EngineError", "ModelLoaded")  # fmt: skip

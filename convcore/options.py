@@ -21,6 +21,7 @@ AnyPath = str | os.PathLike[str]
 VerifyLevel = Literal["fast", "full", "none"]
 Weights = Literal["raw", "averaged", "auto"]
 Backend = Literal["torch", "torch-compile", "onnxruntime"]
+DEFAULT_TARGET = "pth"  # what is written unless somebody names another
 _KEY, _BY_PLACE = "option", "by place"
 
 
@@ -326,7 +327,7 @@ class ConvertOptions(Writing):
         metadata=given("Folder to write.", "-o", "--output", kind=Path, leads=True),
     )
     targets: tuple[str, ...] = attrs.field(
-        default=("pth",),
+        default=(DEFAULT_TARGET,),
         converter=_names,
         metadata=given("Target. Repeats.", "--to", repeats=True, leads=True),
     )

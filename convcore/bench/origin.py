@@ -1,4 +1,4 @@
-"""The output folder that is timed: its weights as a match, or, without weights, its ONNX files."""
+"""The output folder that is timed: its weights as a match, or, without weights, its graphs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from convcore.layouts.graph import Axis, Graph, Shape
+from convcore.bench.backends.runnable import declared, exported
+from convcore.engine.reopened import artifacts, reopen
+from convcore.layouts.graph import Graph
 from convcore.layouts.layout import LayoutMatch
 from convcore.manifest import document as manifest
-from convcore.targets.target import Choice, Workspace
+from convcore.onnx_runtime import FORMAT
+from convcore.targets.target import Artifact, Kind
 
 if TYPE_CHECKING:
-    import onnx
-
     from convcore.bench.job import Job
     from convcore.bench.request import Request
     from convcore.host.registry import Registry
 
-NO_WEIGHTS = "there are no weight files (.pth or .safetensors) here to build the network from"
-_WEIGHTS = ("pth", "safetensors")
-_ONNX = "onnx"
+NO_WEIGHTS = "there are no weight files here to build the network from"
 
 
 @attrs.frozen
@@ -32,7 +31,7 @@ class Origin:
     Attributes:
         folder: The output folder.
         described: Its manifest.
-        registry: Where layout and ONNX target are.
+        registry: Where layout and targets are.
         match: What its weight files hold; None where there are none.
     """
 
@@ -42,50 +41,42 @@ class Origin:
     match: LayoutMatch | None
 
     def graphs(self) -> list[Graph]:
-        """Return the layout's graphs; without weights, one for each ONNX file."""
+        """Return the layout's graphs; without weights, one for each file that onnxruntime runs."""
         if self.match is not None:
             return list(self.match.graphs())
-        return [_declared(self.folder / path) for path in self._files(_ONNX)]
+        return [declared(self.folder / each.path, _no_network) for each in self._runnable()]
 
     def weight_bytes(self, graph: Graph) -> int | None:
         """Bytes of the weight files a graph needs; None where they do not all lie there."""
-        for target in _WEIGHTS:
-            sizes: dict[str, int] = {}
-            for file in self.described["files"]:
-                if file["target"] == target and file["component"] in graph.components:
-                    sizes[file["component"]] = sizes.get(file["component"], 0) + file["bytes"]
-            if set(sizes) == set(graph.components):
-                return sum(sizes.values())
-        return None
+        sizes: dict[str, dict[str, int]] = {}
+        for each in self._made("weights"):
+            if each.of in graph.components:
+                sizes.setdefault(each.target, {})[each.of] = each.nbytes
+        whole = (held for held in sizes.values() if held.keys() == set(graph.components))
+        return next((sum(held.values()) for held in whole), None)
 
-    def onnx_file(self, graph: Graph, scratch: Path) -> Path:
-        """Return the ONNX file that lies there, or one exported into ``scratch``.
+    def runnable(self, graph: Graph, scratch: Path) -> list[Path]:
+        """Return what lies there for onnxruntime, or is exported into ``scratch``, its file first.
 
         Raises:
             ConvcoreError: It cannot be exported.
         """
-        name = f"{graph.name}.onnx"
-        if self.match is None or name in self._files(_ONNX):
-            return self.folder / name
-        target = self.registry.find("targets", _ONNX)
-        choice = Choice(graph.components, explicit=True, all_components=True, verify="none")
-        planned = target.plan(self.match, choice)
-        outputs = [output for output in planned if output.component == graph.name]
-        list(target.write(outputs, Workspace(scratch, self.match, choice)))
-        return scratch / name
+        for each in self._runnable():
+            if each.of == graph.name:
+                return [self.folder / path for path in each.paths]
+        assert self.match is not None  # else each graph came from such a file
+        return exported(graph, self.match, self.registry, scratch)
 
-    def _files(self, target: str) -> list[str]:
-        return [
-            file["path"]
-            for file in self.described["files"]
-            if file["target"] == target and file["path"].endswith(f".{target}")
-        ]
+    def _runnable(self) -> list[Artifact]:
+        return [each for each in self._made("graph") if each.format == FORMAT]
+
+    def _made(self, kind: Kind) -> list[Artifact]:
+        made = artifacts(self.described, self.registry.targets)
+        return [each for each in made if each.kind == kind]
 
 
 def open_origin(folder: Path, registry: Registry) -> Origin:
     """Read an output folder back."""
-    from convcore.engine.audit.reopened import reopen
-
     match = reopen(folder, registry)
     return Origin(folder, manifest.load(folder), registry, match if match.states else None)
 
@@ -108,24 +99,6 @@ def open_graph(job: Job) -> tuple[LayoutMatch, Graph]:
     if origin.match is None:
         raise ValueError(NO_WEIGHTS)
     return origin.match, graph
-
-
-def _declared(path: Path) -> Graph:
-    """A graph as its ONNX file declares it; which numbers are legal it does not say."""
-    import onnx
-
-    model = onnx.load(path, load_external_data=False)
-    inputs = tuple(_axis(value) for value in model.graph.input)
-    outputs = tuple(_axis(value) for value in model.graph.output)
-    return Graph(path.stem, path.stem, inputs, outputs, _no_network)
-
-
-def _axis(value: onnx.ValueInfoProto) -> Axis:
-    import onnx
-
-    tensor = value.type.tensor_type
-    shape: Shape = tuple(size.dim_param or size.dim_value for size in tensor.shape.dim)
-    return Axis(value.name, shape, str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
 
 
 def _no_network() -> NoReturn:

@@ -98,12 +98,11 @@ def make_subject(origin: Origin, graph: Graph, request: Request) -> Subject:
     if "onnxruntime" not in request.backends:
         return subject
     try:
-        onnx = origin.onnx_file(graph, scratch)
+        first, *others = origin.runnable(graph, scratch)
     except ConvcoreError as error:
         return attrs.evolve(subject, onnx_reason=f"no ONNX file: {error}")
-    data = onnx.with_name(f"{onnx.name}_data")
-    nbytes = sum(path.stat().st_size for path in (onnx, data) if path.is_file())
-    return attrs.evolve(subject, onnx=str(onnx), onnx_bytes=nbytes)
+    nbytes = sum(path.stat().st_size for path in (first, *others) if path.is_file())
+    return attrs.evolve(subject, onnx=str(first), onnx_bytes=nbytes)
 
 
 def _cases(origin: Origin, graph: Graph, scratch: Path, request: Request) -> tuple[Case, ...]:

@@ -170,14 +170,13 @@ def planned(report: Report) -> list[dict[str, Any]]:
     """The files a dry run would write."""
     return [
         {
-            "path": output.path,
-            "target": output.target,
-            "component": output.component,
-            "tensors": len(output.tensors),
-            "bytes_at_most": output.nbytes,
+            "path": artifact.path,
+            "target": artifact.target,
+            "component": artifact.of,
+            "tensors": len(artifact.names),
+            "bytes_at_most": artifact.nbytes,
         }
-        for step in report.plan.steps
-        for output in step.outputs
+        for artifact in report.plan.artifacts
     ]
 
 

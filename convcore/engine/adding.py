@@ -14,8 +14,10 @@ from convcore.engine.compatibility import (
     refuse_other_model,
     refuse_other_settings,
 )
+from convcore.engine.reopened import artifacts, recorded
 from convcore.engine.request import Request
 from convcore.errors import SourceError, UsageError
+from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import name_of, size_of
 from convcore.manifest.ledger import kept_rows
@@ -25,7 +27,7 @@ from convcore.output.documents import EXAMPLE
 from convcore.output.foreign_files import own_names, strangers_in, take
 from convcore.output.staging import Staging, recover
 from convcore.targets.report import Plan, WrittenFile
-from convcore.targets.target import Check
+from convcore.targets.target import Artifact, Check
 from convcore.targets.weights.files import sha256_of
 
 
@@ -35,6 +37,7 @@ class Kept(Noun):
 
     Attributes:
         files: Those that are not written again.
+        artifacts: The same, as their targets made them.
         rows: Their rows of the ledger.
         checks: What was compared when they were written.
         versions: Of the packages that wrote them.
@@ -43,6 +46,7 @@ class Kept(Noun):
     """
 
     files: tuple[WrittenFile, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
     rows: tuple[dict[str, object], ...] = ()
     checks: tuple[Check, ...] = ()
     versions: Mapping[str, str] = attrs.field(factory=dict)
@@ -78,7 +82,7 @@ def destination(request: Request) -> Path:
     return output
 
 
-def keep(staging: Staging, plan: Plan) -> Kept:
+def keep(staging: Staging, plan: Plan, registry: Registry) -> Kept:
     """Take an existing output's files into the new one, so that both appear in one step.
 
     Raises:
@@ -88,9 +92,7 @@ def keep(staging: Staging, plan: Plan) -> Kept:
     output = staging.output
     before = manifest.load(output)
     refuse_other_model(before, plan.match, output)
-    planned = {
-        path for step in plan.steps for out in step.outputs for path in (out.path, *out.also)
-    }
+    planned = {path for artifact in plan.artifacts for path in artifact.paths}
     files = tuple(
         WrittenFile(*(file[key] for key in ("path", "component", "target", "bytes", "sha256")))
         for file in before["files"]
@@ -101,18 +103,15 @@ def keep(staging: Staging, plan: Plan) -> Kept:
     names = {file.path for file in files}
     for file in before["files"]:
         _as_listed(output / file["path"], file, needed=file["path"] in names)
-    refuse_other_bytes(before, plan.match, output, names)
+    refuse_other_bytes(before, plan.match, output, names, registry.targets)
     for name in names:
         take(output / name, staging.folder / name)
     renewed = {step.target.name for step in plan.steps}
     return Kept(
         files,
+        tuple(each for each in artifacts(before, registry.targets) if each.path in names),
         tuple(kept_rows(before["ledger"], renewed, names)),
-        tuple(
-            Check(check["file"], check["check"], check["passed"], _figures(check))
-            for check in before["checks"]
-            if check["file"] in names
-        ),
+        tuple(check for check in recorded(before) if check.file in names),
         before["versions"],
         {part["name"]: part["fingerprint"] for part in before["components"] if part["fingerprint"]},
         any(file["path"] == EXAMPLE for file in before["files"]),
@@ -141,7 +140,3 @@ def _as_listed(there: Path, file: Mapping[str, Any], *, needed: bool) -> None:
             remedy="move it away if it is your work; give --overwrite instead of --add, or another "
             "folder with -o",
         )
-
-
-def _figures(check: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in check.items() if k not in ("file", "check", "passed")}

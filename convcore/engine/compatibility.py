@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Set
-from importlib.util import find_spec
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from convcore.engine.audit.initializers import differing
+from convcore.engine.reopened import artifacts, opened, reopens, rows_of
 from convcore.errors import SourceError, UsageError, warn
-from convcore.formats import open_archive, walk_tensors
 from convcore.layouts.layout import LayoutMatch
 from convcore.manifest import document as manifest
 from convcore.manifest.fingerprint import fingerprint, lasting
 from convcore.names import few
+from convcore.packages import lacking
 from convcore.targets.report import WrittenFile
-from convcore.targets.weights.files import PIECE, sha256_of
+from convcore.targets.target import Artifact, LedgerEntry, Target
+from convcore.targets.weights import EXACT, differing
+from convcore.targets.weights.files import sha256_of
 from convcore.tensors import LazyTensor
-from convcore.tensors.in_step import in_step
 
 _REMEDY = "give another folder with -o, or --overwrite instead of --add"
 
@@ -64,7 +64,7 @@ def refuse_other_settings(
     Raises:
         UsageError: A setting or a sidecar differs; each is named with both values.
     """
-    copied = {c["file"] for c in before["checks"] if c["check"] == "bytes equal to source"}
+    copied = {c["file"] for c in before["checks"] if c["check"] == EXACT}
     if all(file.path in copied for file in files):
         return
     # As JSON has them, where a tuple is a list.
@@ -91,58 +91,63 @@ def refuse_other_settings(
 
 
 def refuse_other_bytes(
-    before: Mapping[str, Any], match: LayoutMatch, output: Path, files: Set[str]
+    before: Mapping[str, Any],
+    match: LayoutMatch,
+    output: Path,
+    files: Set[str],
+    targets: Mapping[str, Target],
 ) -> None:
-    """Compare the weights that stand, byte for byte, with those that are read now.
+    """Compare the tensors that stand, byte for byte, with those that are read now.
 
     A fingerprint is made of CRC-32s, which anybody can make come out as he likes.
 
     Raises:
         UsageError: A tensor is another; each file is named with one.
+        SourceError: A file is damaged.
     """
-    names = {original: name for name, original in match.checkpoint.renamed.items()}
-    tensors = match.checkpoint.tensors
-    archives: dict[str, Mapping[str, LazyTensor]] = {}
+    checkpoint = match.checkpoint
+    sources = {checkpoint.original(name): tensor for name, tensor in checkpoint.tensors.items()}
+    rows = rows_of(before)
     others: dict[str, str] = {}
-    for row in before["ledger"]:
-        file, key, name = row["file"], row["key"], row["tensor"]
-        if file not in files or file in others or row["state"] not in ("written", "alias"):
+    unread: dict[str, list[str]] = {}
+    for artifact in artifacts(before, targets):
+        if artifact.path not in files or artifact.path not in rows:
             continue
-        if file not in archives:
-            archives[file] = _weights_in(output / file)
-        source = tensors.get(names.get(name, name))
-        there = archives[file].get(key)
-        if source is None or (archives[file] and (there is None or not _equal(there, source))):
-            others[file] = name
-    others |= _graphs_that_differ(before, match, output, files)
+        try:
+            other = _other(output, artifact, rows[artifact.path], sources, targets)
+        except ModuleNotFoundError as error:
+            package = lacking(error)
+            if package is None:
+                raise
+            unread.setdefault(package, []).append(artifact.path)
+            continue
+        if other is not None:
+            others[artifact.path] = other
+    for package, paths in unread.items():
+        warn(f"{package} is not installed: the weights in {few(paths)} are not compared again")
     if others:
         raise UsageError(
-            f"{output} was made from other weights than {match.checkpoint.path} has now",
+            f"{output} was made from other weights than {checkpoint.path} has now",
             seen=[f"{file}: {name} differs" for file, name in others.items()],
             remedy=_REMEDY,
         )
 
 
-def _graphs_that_differ(
-    before: Mapping[str, Any], match: LayoutMatch, output: Path, files: Set[str]
-) -> dict[str, str]:
-    graphs = sorted(file for file in files if file.endswith(".onnx"))
-    if graphs and find_spec("onnx") is None:
-        warn(f"onnx is not installed: the weights in {few(graphs)} are not compared again")
-        return {}
-    tensors = {match.checkpoint.original(n): t for n, t in match.checkpoint.tensors.items()}
-    found = {file: next(differing(output / file, before, tensors), None) for file in graphs}
-    return {file: name for file, name in found.items() if name is not None}
-
-
-def _weights_in(path: Path) -> Mapping[str, LazyTensor]:
-    """Return what a weight file holds; nothing for a graph, or a format of a stranger's own."""
-    try:
-        return {} if path.suffix == ".onnx" else dict(walk_tensors(open_archive(path).tree))
-    except SourceError:
-        return {}
-
-
-def _equal(one: LazyTensor, two: LazyTensor) -> bool:
-    pieces = in_step(one.chunks(PIECE), two.chunks(PIECE))
-    return one.spec == two.spec and all(here == there for here, there in pieces)
+def _other(
+    output: Path,
+    artifact: Artifact,
+    rows: Sequence[LedgerEntry],
+    sources: Mapping[str, LazyTensor],
+    targets: Mapping[str, Target],
+) -> str | None:
+    """Name a tensor of a file that is another now; None also for a format of a stranger's own."""
+    held = [row for row in rows if row.tensor is not None and row.state in ("written", "alias")]
+    gone = next((row.tensor for row in held if row.tensor not in sources), None)
+    if gone is not None:
+        return gone
+    found = opened(output, artifact, targets)
+    if isinstance(found, SourceError):
+        if reopens(artifact, targets):
+            raise found
+        return None
+    return next(differing(rows, found, sources), None)

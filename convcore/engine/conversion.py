@@ -34,7 +34,7 @@ from convcore.output.staging import Staging, staged
 from convcore.sources import decide
 from convcore.sources.reading import read_checkpoint
 from convcore.targets.report import Plan, Report, WrittenFile
-from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
 from convcore.tensors import LazyTensor
 from convcore.tensors.opened import watched
 from convcore.verification.failure import refuse_failed
@@ -59,7 +59,7 @@ def convert(
     """
     output = destination(request)
     targets = [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
-    check_heeded(request, targets)
+    check_heeded(request, targets, registry)
     with watched() as opened:
         plan = _plan(request, registry, targets)
         opened.settle()
@@ -71,7 +71,7 @@ def convert(
         if request.dry_run:
             return Report(output, plan, dry_run=True)
         with staged(output, overwrite=request.overwrite or request.add) as staging:
-            report = _fill(request, plan, staging, progress)
+            report = _fill(request, plan, staging, registry, progress)
             opened.check_unchanged()
             staging.publish()
     registry.tell(report)
@@ -81,17 +81,12 @@ def convert(
 def _plan(request: Request, registry: Registry, targets: Sequence[Target]) -> Plan:
     match = recognise(request, registry)
     check_config(match.layout, targets, request.config)
-    parts = choose_components(
-        match, request.components, discriminators=not request.no_discriminators
+    choice = Choice(
+        choose_components(match, request.components, discriminators=not request.no_discriminators),
+        bool(request.components),
+        request.verify,
     )
-    return make_plan(match, targets, _choice(request, parts))
-
-
-def _choice(request: Request, components: tuple[str, ...]) -> Choice:
-    """What of a request the targets are told: every option that both have by the same name."""
-    named = {field.name for field in attrs.fields(Choice)} - {"components"}
-    options = {name: getattr(request, name) for name in named if hasattr(request, name)}
-    return Choice(components, explicit=bool(request.components), **options)
+    return make_plan(match, targets, choice, request)
 
 
 def recognise(request: Request, registry: Registry) -> LayoutMatch:
@@ -115,14 +110,20 @@ def recognise(request: Request, registry: Registry) -> LayoutMatch:
     )
 
 
-def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) -> Report:
+def _fill(
+    request: Request, plan: Plan, staging: Staging, registry: Registry, progress: Progress
+) -> Report:
     match, choice = plan.match, plan.choice
     targets = [step.target for step in plan.steps]
     # Only now, under the lock: another run may just have added something of its own.
-    kept = keep(staging, plan) if request.add else Kept()
+    kept = keep(staging, plan, registry) if request.add else Kept()
     staging.require(plan.nbytes + sum(size_of(path) for path in match.sidecars.values()))
-    outputs = [output for step in plan.steps for output in step.outputs]
-    desk = Workspace(staging.folder, match, choice, outputs=outputs)
+    desk = Workspace(
+        staging.folder,
+        match,
+        choice,
+        functools.partial(plan.written, staging.folder),
+    )
     written = _write(plan, desk, progress)
     with Digests(staging.folder) as digests:
         rows = [
@@ -137,17 +138,16 @@ def _fill(request: Request, plan: Plan, staging: Staging, progress: Progress) ->
             for part in choice.components
             if part not in kept.fingerprints
         }
-        checks = [*kept.checks, *_verify(plan, desk, progress)]
+        checks = [*kept.checks, *_check(plan, desk, progress)]
     told = tuple(dict.fromkeys([*match.evidence, *desk.notes]))
     plan = attrs.evolve(plan, match=attrs.evolve(match, evidence=told))
     match = plan.match
     refuse_failed(checks, match, choice)
-    paths = [file.path for file in kept.files]
-    example = request.create_inference_script or kept.example
-    write_documents(plan, staging.folder, paths, example=example)
+    wanted = request.create_inference_script or kept.example
+    write_documents(plan, staging.folder, kept.artifacts, registry.targets if wanted else None)
     _undamaged(plan, written)
     source = match.checkpoint.path
-    files = _listed(staging.folder, outputs, kept, digests)
+    files = _listed(staging.folder, plan.artifacts, kept, digests)
     content = manifest.build(
         match,
         nbytes=size_of(source),
@@ -170,19 +170,21 @@ def _write(plan: Plan, desk: Workspace, progress: Progress) -> list[list[LedgerE
     """Let every target write what it planned, and nothing else; return what each took up."""
     written = []
     for step in plan.steps:
-        told = attrs.evolve(desk, progress=functools.partial(progress, step.target.name))
+        told = attrs.evolve(
+            desk, choice=step.choice, progress=functools.partial(progress, step.target.name)
+        )
         before = {path.name for path in desk.folder.iterdir()}
-        written.append(list(step.target.write(step.outputs, told)))
-        ledger.as_planned(step.target.name, step.outputs, desk.folder, before)
+        written.append(list(step.target.write(step.artifacts, told)))
+        ledger.as_planned(step.target.name, step.artifacts, desk.folder, before)
     return written
 
 
-def _verify(plan: Plan, desk: Workspace, progress: Progress) -> Iterator[Check]:
+def _check(plan: Plan, desk: Workspace, progress: Progress) -> Iterator[Check]:
     """Prove every file, once all are there: a graph is held against the weight files beside it."""
     for step in plan.steps:
-        if step.target.verify is not None and plan.choice.verify != "none":
+        if step.target.check is not None and plan.choice.verify != "none":
             progress(f"verifying {step.target.name}", 0, 0)
-            yield from step.target.verify(step.outputs, desk)
+            yield from step.target.check(step.artifacts, attrs.evolve(desk, choice=step.choice))
 
 
 def _undamaged(plan: Plan, written: Iterable[Iterable[LedgerEntry]]) -> None:
@@ -191,12 +193,11 @@ def _undamaged(plan: Plan, written: Iterable[Iterable[LedgerEntry]]) -> None:
     What a layout puts into a component's file need not be that component's, nor be named.
     """
     match = plan.match
-    outputs = [output for step in plan.steps for output in step.outputs]
-    names = {name for output in outputs for name in output.tensors.values()}
+    names = {name for artifact in plan.artifacts for name in artifact.names.values()}
     names |= {row.tensor for rows in written for row in rows if row.tensor and row.file}
     names |= {name for part in plan.choice.components for name in match.states.get(part, ())}
     tensors = [match.checkpoint.tensors[name] for name in names]
-    tensors += [tensor for output in outputs for _, tensor in walk_tensors(output.plan)]
+    tensors += [tensor for artifact in plan.artifacts for _, tensor in walk_tensors(artifact.plan)]
     for tensor in tensors:
         if not tensor.unsupported and _has_checksum(tensor):
             tensor.verify_record()
@@ -207,12 +208,10 @@ def _has_checksum(tensor: LazyTensor) -> bool:
 
 
 def _listed(
-    folder: Path, outputs: Iterable[Output], kept: Kept, digests: Digests
+    folder: Path, artifacts: Iterable[Artifact], kept: Kept, digests: Digests
 ) -> tuple[WrittenFile, ...]:
     owners: dict[str, tuple[str | None, str | None]] = {
-        path: (output.component, output.target)
-        for output in outputs
-        for path in (output.path, *output.also)
+        path: (artifact.of, artifact.target) for artifact in artifacts for path in artifact.paths
     }
     owners |= {file.path: (file.component, file.target) for file in kept.files}
     return tuple(

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.engine.audit.reopened import written
+from convcore.engine.reopened import written
 from convcore.errors import SourceError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
 from convcore.names import counted
-from convcore.options import DiffOptions
+from convcore.options import DEFAULT_TARGET, DiffOptions
 from convcore.sources.distance import weight_set
 from convcore.sources.reading import read_checkpoint
 from convcore.sources.selection import WeightSet
@@ -93,11 +93,12 @@ def named_tensors(
     """
     if (path / manifest.NAME).is_file():
         content = manifest.load(path)
-        found = written(path, content)
+        found = written(path, content, registry.targets)
         if not found:
             raise SourceError(
                 f"{path} holds no weight files that could be compared",
-                remedy="add them with --to pth --add, or give the checkpoint it was made from",
+                remedy=f"add them with --to {DEFAULT_TARGET} --add, or give the checkpoint it was "
+                "made from",
             )
         renamed = content["renamed"]
         names = {original: name for name, original in renamed.items()}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import attrs
 
 from convcore.engine.request import Request
 from convcore.errors import TargetError, UsageError
+from convcore.host.registry import Registry
 from convcore.layouts.candidates import REMAINDER
 from convcore.layouts.layout import Component, Layout, LayoutMatch
 from convcore.manifest import document as manifest
@@ -19,10 +23,13 @@ from convcore.targets.report import Plan, Step
 from convcore.targets.target import Choice, Target
 from convcore.targets.weights import bounded
 
+_FLAGS = ("opset", "atol", "rtol", "all_components", "allow_nan")  # of the fields of a request
 SPLIT = "components"  # the layout that ``--component NAME=KEY_PREFIX`` spells out
 
 
-def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> Plan:
+def make_plan(
+    match: LayoutMatch, targets: Sequence[Target], choice: Choice, request: Request
+) -> Plan:
     """Plan every file of a run and refuse whatever would have to be refused later.
 
     Raises:
@@ -41,18 +48,16 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
             )
     for part in choice.components:
         bounded(match.states.get(part, {}))
-    steps = tuple(Step(target, tuple(target.plan(match, choice))) for target in targets)
+    steps = []
+    for target in targets:
+        own = attrs.evolve(choice, options=target.settled(request.config, flags(request)))
+        steps.append(Step(target, target.plans(match, own), own))
     beside = documents(match)
     paths = [
         *ENGINE_FILES,
         *(name for name in beside if name != CONFIG),
         *(name for name in match.sidecars if name not in beside),
-        *(
-            path
-            for step in steps
-            for output in step.outputs
-            for path in (output.path, *output.also)
-        ),
+        *(path for step in steps for artifact in step.artifacts for path in artifact.paths),
     ]
     _stay_inside(paths)
     for name, content in beside.items():
@@ -63,7 +68,7 @@ def make_plan(match: LayoutMatch, targets: Sequence[Target], choice: Choice) -> 
             seen=[f"targets: {', '.join(step.target.name for step in steps)}"],
             remedy="write them into two folders, or choose components with --component",
         )
-    return Plan(match, choice, steps, beside)
+    return Plan(match, choice, tuple(steps), beside)
 
 
 def documents(match: LayoutMatch) -> dict[str, object]:
@@ -180,9 +185,10 @@ def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str,
     """
     known = {**layout.takes, **MEMBER_OPTIONS}
     for target in targets:
-        known |= target.options
+        known |= {f"{target.name}.{each.name}": each.summary for each in target.options}
+    short = {each.name for target in targets for each in target.options}
     for name in config:
-        if name not in known:
+        if name not in known and name not in short:
             raise UsageError(
                 f"--config {name} means nothing to the layout {layout.name}",
                 seen=[f"{option}: {help_}" for option, help_ in known.items()] or ["it takes none"],
@@ -190,35 +196,39 @@ def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str,
             )
 
 
-def check_heeded(request: Request, targets: Sequence[Target]) -> None:
-    """Refuse options that would change nothing in this run.
+def flags(request: Request) -> dict[str, Any]:
+    """Return what the flags say that stand for an option of a target, as far as they were given."""
+    given = {name: getattr(request, name) for name in _FLAGS}
+    return {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
+
+
+def check_heeded(request: Request, targets: Sequence[Target], registry: Registry) -> None:
+    """Refuse flags that would change nothing in this run.
 
     Raises:
-        UsageError: No target heeds one of them, or nothing is proved that a tolerance is for.
+        UsageError: No target has an option of that name, or nothing is proved that it is for.
     """
-    given = {
-        "opset": request.opset is not None,
-        "atol": request.atol is not None,
-        "rtol": request.rtol is not None,
-        "all_components": request.all_components,
-    }
-    heeded = {
-        name for target in targets for name in (given if target.heeds is None else target.heeds)
-    }
+    heeded = {option.name for target in targets for option in target.options} | {"allow_nan"}
     if request.verify == "none":
         heeded -= {"atol", "rtol"}
-    idle = [
-        f"--{name.replace('_', '-')}"
-        for name, is_given in given.items()
-        if is_given and name not in heeded
-    ]
+    idle = [name for name in flags(request) if name not in heeded]
     if idle:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         targets_given = " ".join(f"--to {target.name}" for target in targets)
         unproved = " --verify none" if request.verify == "none" else ""
+        meant = [
+            target.name
+            for target in registry.targets.values()
+            if set(idle) <= {option.name for option in target.options}
+        ]
+        remedy = f"leave {'it' if len(idle) == 1 else 'them'} out"
+        if meant:
+            remedy += f", or name the target meant, for example --to {meant[0]}"
         raise UsageError(
-            f"{', '.join(idle)} would change nothing with {targets_given}{unproved}",
-            remedy=f"leave {'it' if len(idle) == 1 else 'them'} out, or name the target meant, "
-            "for example --to onnx" + (", and leave out --verify none" if unproved else ""),
+            f"{words} would change nothing with {targets_given}{unproved}",
+            remedy=remedy + (", and leave out --verify none" if unproved else ""),
         )
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 import attrs
 
 from convcore.errors import UsageError
-from convcore.options import ConvertOptions, VerifyLevel, Weights
+from convcore.options import DEFAULT_TARGET, ConvertOptions, VerifyLevel, Weights
 from convcore.packages import not_installed
 
 
@@ -29,7 +29,9 @@ class Request(ConvertOptions):
                 f"{self.verify!r} is no level of --verify", remedy=f"give {', '.join(levels)}"
             )
         if not self.targets:
-            raise UsageError("no target is named", remedy="name one with --to, for example pth")
+            raise UsageError(
+                "no target is named", remedy=f"name one with --to, for example {DEFAULT_TARGET}"
+            )
         if self.overwrite and self.add:
             raise UsageError("--overwrite and --add exclude each other", remedy="give one of them")
         if self.weights not in (None, *get_args(Weights)):

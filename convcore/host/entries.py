@@ -24,7 +24,7 @@ from convcore.sources.source import Source
 from convcore.targets.target import Target
 
 GROUP = "convcore.plugins"
-API_VERSION = 1
+API_VERSION = 2
 SLOW_IMPORT_SECONDS = 0.5
 KINDS: Mapping[str, type[Any]] = {
     "formats": Format,
@@ -150,11 +150,11 @@ def _loaded(entry: Entry) -> Any:
 
 
 def _check_version(module: object) -> None:
-    api = getattr(module, "convcore_api", API_VERSION)
+    api = getattr(module, "convcore_api", 1)  # as long as there was one, it had no number
     if api != API_VERSION:
         raise _SetAside(
-            f"made for plugin interface {api!r}, this convcore has {API_VERSION}: "
-            "install a release of the plugin that fits"
+            f"made for plugin interface {api!r}, this convcore has {API_VERSION}: install a "
+            "release of the plugin that fits (plugins/README.md, Versions, says what to change)"
         )
 
 

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import attrs
 
-from convcore.errors import ConvcoreError, PluginError, VerificationError
+from convcore.errors import ConvcoreError, PluginError, SourceError, VerificationError
 from convcore.formats.archive import Archive
 from convcore.formats.format import Format
 from convcore.layouts.graph import Graph
 from convcore.layouts.layout import Layout, Schema
 from convcore.packages import lacking
 from convcore.sources.source import Checkpoint, Source
-from convcore.targets.target import Check, LedgerEntry, Output, Target
+from convcore.targets.target import Artifact, Check, LedgerEntry, Target
 from convcore.tensors import LazyTensor
 
 Thing = TypeVar("Thing", Format, Source, Layout, Target)
@@ -29,16 +29,23 @@ _ANSWERS: Mapping[str, tuple[type[Any], ...]] = {
     "weights": (Mapping,),
     "documents": (Mapping,),
     "accepts": (str, type(None)),
+    "reopen": (Mapping,),
 }
 _SERIES: Mapping[str, type[Any]] = {
     "runs": object,
     "graphs": Graph,
-    "plan": Output,
+    "plan": Artifact,
     "write": LedgerEntry,
-    "verify": Check,
+    "check": Check,
+    "recheck": Check,
 }
 
 
+_READING: Mapping[str, type[ConvcoreError]] = {
+    "check": VerificationError,
+    "recheck": VerificationError,
+    "reopen": SourceError,
+}
 # What a library that meets a damaged file does not raise, and a mistake in the code does.
 _MISTAKES = (AttributeError, ImportError, NameError, NotImplementedError, TypeError, SystemExit)
 
@@ -49,8 +56,8 @@ def guarded(thing: Thing, plugin: str) -> Thing:
     A ``ConvcoreError`` passes as it is. Anything else that a function raises, and an answer of a
     wrong type, becomes a ``PluginError`` that names the plugin; the original is its cause. A series
     is walked to its end inside, so that a generator cannot raise later, elsewhere. A target's
-    ``OSError`` passes: the disk is nobody's plugin. What a library raises while ``verify`` reads a
-    damaged file is a ``VerificationError``.
+    ``OSError`` passes: the disk is nobody's plugin. What a library raises while a target reads a
+    damaged file is a ``VerificationError``, or from ``reopen`` a ``SourceError``.
     """
     whose = f"the {type(thing).__name__.lower()} {thing.name} of plugin {plugin}"
     passing: tuple[type[BaseException], ...] = (ConvcoreError, MemoryError)
@@ -82,9 +89,10 @@ def _wrapped(
         except (Exception, SystemExit) as error:
             if lacking(error):  # a light installation is no fault of the plugin
                 raise
-            if name == "verify" and not isinstance(error, _MISTAKES):
-                raise VerificationError(
-                    f"{whose} cannot read back what it wrote: {type(error).__name__}: {error}",
+            if name in _READING and not isinstance(error, _MISTAKES):
+                said = f"{type(error).__name__}: {error!s:.200}"
+                raise _READING[name](
+                    f"{whose} cannot read back what it wrote: {said}",
                     remedy="run again; the disk may have changed what was written",
                 ) from error
             raise _fault(f"{name} raised {type(error).__name__}: {error}", whose, plugin) from error

@@ -13,7 +13,7 @@ from convcore.formats import walk_tensors
 from convcore.layouts.layout import LayoutMatch
 from convcore.sources.source import Checkpoint
 from convcore.sources.vocabulary import says_why
-from convcore.targets.target import Choice, LedgerEntry, Output
+from convcore.targets.target import Artifact, Choice, LedgerEntry, State
 
 # Why tensors beside the state dict are not part of the model, by the key they lie under.
 _BESIDE = (
@@ -100,24 +100,24 @@ def _unsound(target: str, name: str) -> TargetError:
     )
 
 
-def as_planned(target: str, planned: Iterable[Output], folder: Path, before: Set[str]) -> None:
+def as_planned(target: str, planned: Iterable[Artifact], folder: Path, before: Set[str]) -> None:
     """Hold what a target wrote against what it planned.
 
     Args:
         target: Its name.
-        planned: Its outputs.
+        planned: Its artifacts.
         folder: Where it wrote.
         before: Names that were there before it did.
 
     Raises:
         TargetError: A planned file is not there, or one is that nobody planned.
     """
-    outputs = list(planned)
+    artifacts = list(planned)
     found = {path.name for path in folder.iterdir()} - before
-    expected = {output.path for output in outputs}
+    expected = {artifact.path for artifact in artifacts}
     if expected - found:
         raise _unplanned(target, f"wrote no {sorted(expected - found)[0]}, which it had planned")
-    foreign = found - expected - {name for output in outputs for name in output.also}
+    foreign = found - expected - {name for artifact in artifacts for name in artifact.also}
     if foreign:
         raise _unplanned(target, f"wrote {sorted(foreign)[0]}, which it had not planned")
 
@@ -152,6 +152,14 @@ def kept_rows(
             told = {k: v for k, v in row.items() if k != "also"}
             told |= {**leading, "key": key, "reason": reason}
             yield {**told, "also": also} if also else told
+
+
+def places(row: Mapping[str, Any]) -> Iterator[tuple[str, str | None, State]]:
+    """Yield where a row of the ledger says that its tensor lies: (file, key, state)."""
+    if row["file"] is not None:
+        yield row["file"], row["key"], row["state"]
+    for place in row.get("also", ()):
+        yield place["file"], place["key"], place["state"]
 
 
 def joined(kept: Iterable[dict[str, Any]], added: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

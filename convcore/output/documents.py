@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from convcore.manifest import document as manifest
 from convcore.targets.report import Plan
+from convcore.targets.target import Artifact, Target
 from convcore.targets.weights.files import PIECE, create
 from convcore.tensors.local_file import LocalFile
 
@@ -17,25 +18,29 @@ EXAMPLE = "inference_example.py"
 ENGINE_FILES = (manifest.NAME, CONFIG, EXAMPLE)
 
 
-def write_documents(plan: Plan, folder: Path, kept: Sequence[str], *, example: bool) -> None:
+def write_documents(
+    plan: Plan,
+    folder: Path,
+    kept: Sequence[Artifact],
+    targets: Mapping[str, Target] | None,
+) -> None:
     """Write a plan's documents, copy the checkpoint's sidecars, and render the example.
 
     Args:
         plan: What is written.
         folder: Where.
-        kept: Names of files that an earlier run wrote; the example knows them too.
-        example: Whether there is to be an example.
+        kept: What an earlier run wrote; the example knows it too.
+        targets: All there are, by name, for an example; None where there is to be none.
     """
     for name, content in plan.documents.items():
         write(folder / name, manifest.dumps(content))
     for name, path in plan.match.sidecars.items():
         if name not in plan.documents:
             _copy(path, folder / name)
-    if example:
+    if targets is not None:
         from convcore.output.example import render
 
-        planned = [output for step in plan.steps for output in step.outputs]
-        write(folder / EXAMPLE, render(plan.match, planned, kept).encode())
+        write(folder / EXAMPLE, render(plan.match, (*plan.artifacts, *kept), targets).encode())
 
 
 def write(path: Path, data: bytes) -> None:

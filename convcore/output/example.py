@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pprint
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,17 @@ import convcore
 from convcore.layouts.example_inputs import draw, sizes_for
 from convcore.layouts.graph import Axis, Graph
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Output
-from convcore.targets.weights import file_stem, local_names
+from convcore.onnx_runtime import FORMAT as RUN
+from convcore.targets.target import Artifact, Target
+from convcore.targets.weights import local_names
 
 _TEMPLATES = Path(__file__).parent
 _TEMPLATE = _TEMPLATES / "inference_example.py.jinja"
-# What targets name weight files; origins have names of their own for theirs.
-_WEIGHTS = (".pth", ".bin", ".ckpt", ".safetensors")
 # An input that is legal only as a whole is written out up to this many numbers.
 _WRITTEN_OUT = 4096
 
 
-def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = ()) -> str:
+def render(match: LayoutMatch, artifacts: Iterable[Artifact], targets: Mapping[str, Target]) -> str:
     """Return the source of the script.
 
     It holds names and numbers that the layout declares and settings as literals; text of the
@@ -34,16 +33,16 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
 
     Args:
         match: What was converted; its layout may bring a template, which is given ``layout``,
-            ``version``, ``graphs`` (of the ONNX files), ``networks`` (of the weight files),
-            ``files`` (weight files), ``settings``, ``nets`` (source), ``embed`` (source of a
+            ``version``, ``graphs`` (of the files onnxruntime runs), ``networks`` (of the weight
+            files), ``files`` (weight files), ``loaders`` (how those are read that torch and
+            safetensors do not read), ``settings``, ``nets`` (source), ``embed`` (source of a
             module beside the template, by file name) and the filter ``literal``.
-        outputs: Files this run writes.
-        kept: Files that lie in the folder already.
+        artifacts: What lies in the folder, or will.
+        targets: Those that wrote it, by name.
     """
     import jinja2
 
-    paths = {output.path for output in outputs} | set(kept)
-    graphs = list(match.graphs())
+    ordered = sorted(artifacts, key=lambda artifact: artifact.path)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),  # a layout's template may include the engine's
         undefined=jinja2.StrictUndefined,
@@ -54,15 +53,27 @@ def render(match: LayoutMatch, outputs: Sequence[Output], kept: Sequence[str] = 
     )
     environment.filters["literal"] = literal
     template = match.layout.example or _TEMPLATE
-    weights = sorted(path for path in paths if path.endswith(_WEIGHTS))
-    exported = [graph for graph in graphs if f"{graph.name}.onnx" in paths]
+    loaded = {name: target.loads for name, target in targets.items() if target.loads is not None}
+    weights = [each for each in ordered if each.kind == "weights" and each.target in loaded]
+    run = {each.of: each for each in ordered if each.kind == "graph" and each.format == RUN}
+    graphs = list(match.graphs())
+    exported = [graph for graph in graphs if graph.name in run]
     networks = [] if exported else list(_networks(match, graphs, weights))
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         layout=match.layout.name,
         version=convcore.__version__,
-        graphs=[{"file": f"{graph.name}.onnx", **_described(graph)} for graph in exported],
+        graphs=[{"file": run[graph.name].path, **_described(graph)} for graph in exported],
         networks=networks,
-        files=weights,
+        files=[each.path for each in weights],
+        loaders=[
+            {
+                "files": [each.path for each in weights if each.target == name],
+                "source": source,
+                "needs": list(targets[name].needs),
+            }
+            for name, source in loaded.items()
+            if source and any(each.target == name for each in weights)
+        ],
         settings={name: _plain(setting.value) for name, setting in match.settings.items()},
         nets=_source(match.layout.nets) if networks and match.layout.nets else "",
         embed=lambda name: _source(template.with_name(name)),
@@ -80,30 +91,29 @@ def _plain(value: Any) -> Any:
 
 
 def _networks(
-    match: LayoutMatch, graphs: Iterable[Graph], files: Sequence[str]
-) -> Iterable[Mapping[str, Any]]:
+    match: LayoutMatch, graphs: Iterable[Graph], weights: Sequence[Artifact]
+) -> Iterator[Mapping[str, Any]]:
     """Describe every graph that one weight file and a class of ``nets.py`` can compute."""
     for graph in graphs:
         if graph.call is None or graph.refusal is not None or len(graph.components) > 1:
             continue
-        if _misfit(match, graph.components[0]):
+        part = graph.components[0]
+        file = next((each for each in weights if each.of == part), None)
+        if file is None or _misfit(match, part):
             continue
-        stem = file_stem(match, graph.components[0])
-        entry = _entry(match, graph.components[0])
-        for file in (f"{stem}.pth", f"{stem}.safetensors"):
-            if file in files and entry is not None:
-                affine = attrs.asdict(graph.affine) if graph.affine else None
-                name, arguments = graph.call
-                yield {
-                    "graph": graph.name,
-                    "file": file,
-                    "entry": entry if file.endswith(".pth") else "",
-                    "network": name,
-                    "arguments": arguments,
-                    "affine": affine,
-                    **_described(graph),
-                }
-                break
+        entry = _entry(match, part, file)
+        if entry is None:
+            continue
+        name, arguments = graph.call
+        yield {
+            "graph": graph.name,
+            "file": file.path,
+            "entry": entry,
+            "network": name,
+            "arguments": arguments,
+            "affine": attrs.asdict(graph.affine) if graph.affine else None,
+            **_described(graph),
+        }
 
 
 def _misfit(match: LayoutMatch, component: str) -> bool:
@@ -113,13 +123,12 @@ def _misfit(match: LayoutMatch, component: str) -> bool:
     return strange or any(tensor.dtype.startswith("complex") for tensor in state.values())
 
 
-def _entry(match: LayoutMatch, component: str) -> str | None:
-    """Name the entry of a ``.pth`` file that is the whole state dict: '' for the file itself."""
-    if match.layout.weights is None:
+def _entry(match: LayoutMatch, component: str, file: Artifact) -> str | None:
+    """Name the entry of a file that is the whole state dict: '' for the file itself."""
+    names = local_names(match, component)
+    if match.layout.weights is None or file.names.keys() <= names.keys():
         return ""
-    tree, names = match.layout.weights(match, component), local_names(match, component)
-    if tree.keys() == names.keys():
-        return ""
+    tree = match.layout.weights(match, component)
     whole = [k for k, v in tree.items() if isinstance(v, Mapping) and v.keys() == names.keys()]
     return whole[0] if whole else None
 

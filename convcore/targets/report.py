@@ -10,15 +10,17 @@ import attrs
 
 from convcore.layouts.layout import LayoutMatch
 from convcore.noun import Noun
-from convcore.targets.target import Check, Choice, Output, Target
+from convcore.targets.target import Artifact, Check, Choice, Target
+from convcore.tensors import LazyTensor
 
 
 @attrs.frozen(eq=False, repr=False)
 class Step(Noun):
-    """One target and the files it will write."""
+    """One target, the files it will write, and what was asked of it."""
 
     target: Target
-    outputs: tuple[Output, ...]
+    artifacts: tuple[Artifact, ...]
+    choice: Choice
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -27,7 +29,7 @@ class Plan(Noun):
 
     Attributes:
         match: The recognised checkpoint.
-        choice: What of it was asked for.
+        choice: What of it was asked for, the targets' options aside.
         steps: One per target.
         documents: JSON files to write beside: name to content.
     """
@@ -38,16 +40,35 @@ class Plan(Noun):
     documents: Mapping[str, object] = attrs.field(factory=dict, repr=False)
 
     @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All files that targets will write."""
+        return tuple(artifact for step in self.steps for artifact in step.artifacts)
+
+    def written(self, folder: Path, component: str) -> tuple[str, dict[str, LazyTensor]] | None:
+        """Open what was written for a component, so that what is proved is what was written.
+
+        Returns:
+            The file's name and its tensors under their names in the checkpoint; None where no step
+            writes a weight file of this component.
+        """
+        for step in self.steps:
+            for artifact in step.artifacts:
+                if artifact.kind == "weights" and artifact.of == component:
+                    found = step.target.tensors(folder, artifact)
+                    names = artifact.names.items()
+                    return artifact.path, {name: found[key] for key, name in names if key in found}
+        return None
+
+    @property
     def names(self) -> frozenset[str]:
         """Names of all files it writes, but for the manifest and the example."""
-        outputs = [output for step in self.steps for output in step.outputs]
-        written = {name for output in outputs for name in (output.path, *output.also)}
+        written = {path for artifact in self.artifacts for path in artifact.paths}
         return frozenset(written | self.documents.keys() | self.match.sidecars.keys())
 
     @property
     def nbytes(self) -> int:
         """Bytes all planned files take, at most."""
-        return sum(output.nbytes for step in self.steps for output in step.outputs)
+        return sum(artifact.nbytes for artifact in self.artifacts)
 
 
 @attrs.frozen(eq=False, repr=False)

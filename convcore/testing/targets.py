@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from convcore.layouts.layout import Component, Layout
 from convcore.manifest import document as manifest
 from convcore.output.documents import ENGINE_FILES
 from convcore.targets.report import Report
-from convcore.targets.target import Choice, Output, Workspace
+from convcore.targets.target import Artifact, Choice, Workspace
 from convcore.testing.case import Case
 from convcore.testing.oracle import originals, same
 from convcore.testing.outputs import digests, schema_faults
@@ -62,7 +62,7 @@ class TargetSuite(Suite):
     Attributes:
         target: Its name.
         layout: What the conversions name.
-        rereads: Whether ``verify`` compares every byte that was written; not so where ``write`` has
+        rereads: Whether ``check`` compares every byte that was written; not so where ``write`` has
             compared them already, or where results are compared within a tolerance.
     """
 
@@ -100,22 +100,25 @@ class TargetSuite(Suite):
 
     def test_it_writes_exactly_what_it_planned(self, case: Case) -> None:
         """Every file of the output is planned, documents and sidecars aside, and no larger."""
-        outputs = _outputs(case.report)
-        planned = {path for output in outputs for path in (output.path, *output.also)}
+        artifacts = case.report.plan.artifacts
+        planned = {path for artifact in artifacts for path in artifact.paths}
         folded = any(row["state"] == "folded" for row in case.manifest["ledger"])
 
         others = {*ENGINE_FILES, *case.report.plan.documents, *case.match.sidecars}
         assert set(digests(case.report.output)) - others == planned
-        for output in outputs:
-            sizes = [(case.report.output / p).stat().st_size for p in (output.path, *output.also)]
-            assert folded or sum(sizes) <= output.nbytes, f"{output.path} is larger than planned"
+        for artifact in artifacts:
+            sizes = [(case.report.output / path).stat().st_size for path in artifact.paths]
+            assert folded or sum(sizes) <= artifact.nbytes, (
+                f"{artifact.path} is larger than planned"
+            )
 
     def test_a_dry_run_writes_nothing_and_plans_the_same(self, case: Case, tmp_path: Path) -> None:
         """The plan does not depend on the disk."""
         dry = case.converted(tmp_path / "output", targets=[self.target], dry_run=True)
 
         assert not list(tmp_path.iterdir())
-        assert [o.path for o in _outputs(dry)] == [o.path for o in _outputs(case.report)]
+        planned = [each.path for each in dry.plan.artifacts]
+        assert planned == [each.path for each in case.report.plan.artifacts]
 
     def test_files_hold_the_tensors_bit_for_bit(self, case: Case) -> None:
         """As ``read`` finds them, under the file and key that the ledger names."""
@@ -157,22 +160,23 @@ class TargetSuite(Suite):
 
         assert len(told) == len(set(told))
         assert names <= set(told)
-        for output in _outputs(case.report):
-            keys = {place["key"] for place in places if place["file"] == output.path}
-            assert set(self.read(case.report.output / output.path)) <= keys, output.path
+        for artifact in case.report.plan.artifacts:
+            keys = {place["key"] for place in places if place["file"] == artifact.path}
+            assert set(self.read(case.report.output / artifact.path)) <= keys, artifact.path
 
     def test_a_component_left_out_is_dropped_by_name(self, case: Case, tmp_path: Path) -> None:
         """``--component`` takes one; the tensors of the others are dropped, and the reason said."""
         parts = [
             part.name for part in case.match.layout.components if part.name in case.match.states
         ]
-        if len(parts) < 2 or len(_outputs(case.report)) < 2:
+        artifacts = case.report.plan.artifacts
+        if len(parts) < 2 or len(artifacts) < 2:
             pytest.skip("the target writes one file of all components")
-        chosen = next(o.component for o in _outputs(case.report) if o.component in parts)
+        chosen = next(each.of for each in artifacts if each.of in parts)
 
         report = case.converted(tmp_path / "output", components=(chosen,))
 
-        assert chosen in {output.component for output in _outputs(report)}
+        assert chosen in {artifact.of for artifact in report.plan.artifacts}
         rows = {row["tensor"]: row for row in report.manifest["ledger"]}
         for part in set(parts) - {chosen}:
             for name in case.match.states[part].keys() - case.match.dropped.keys():
@@ -197,20 +201,20 @@ class TargetSuite(Suite):
         assert done.returncode == 0, done.stderr
         assert digests(tmp_path / "b") == digests(case.report.output)
 
-    def test_a_changed_byte_is_noticed_by_verify(self, case: Case, tmp_path: Path) -> None:
+    def test_a_changed_byte_is_noticed(self, case: Case, tmp_path: Path) -> None:
         """Whatever byte ``read`` would have read otherwise."""
-        if case.thing.verify is None or not self.rereads:
+        if case.thing.check is None or not self.rereads:
             pytest.skip("the target does not compare bytes after writing")
-        choice = Choice(tuple(case.match.states))
-        outputs = case.thing.plan(case.match, choice)
-        workspace = Workspace(tmp_path, case.match, choice, outputs=outputs)
-        case.thing.write(outputs, workspace)
-        assert _sound(case, outputs, workspace)
-        for output in outputs:
-            path = tmp_path / output.path
+        choice = Choice(tuple(case.match.states), options=case.thing.settled(self.config))
+        artifacts = case.thing.plans(case.match, choice)
+        workspace = Workspace(tmp_path, case.match, choice)
+        case.thing.write(artifacts, workspace)
+        assert _sound(case, artifacts, workspace)
+        for artifact in artifacts:
+            path = tmp_path / artifact.path
             data, expected = path.read_bytes(), self.read(path)
             noticed = [
-                _sound(case, outputs, workspace) is False
+                _sound(case, artifacts, workspace) is False
                 for _ in _flipped(path, data)
                 if not _reads_as(self, path, expected)
             ]
@@ -230,10 +234,6 @@ class TargetSuite(Suite):
 
         missing = imported - brought_by(case.thing.needs)
         assert not missing, f"add to needs: {', '.join(sorted(missing))}"
-
-
-def _outputs(report: Report) -> list[Output]:
-    return [output for step in report.plan.steps for output in step.outputs]
 
 
 def _differing(suite: TargetSuite, report: Report, expected: Mapping[str, list[Any]]) -> list[str]:
@@ -266,10 +266,10 @@ def _reads_as(suite: TargetSuite, path: Path, expected: Mapping[str, Any]) -> bo
         return False
 
 
-def _sound(case: Case, outputs: list[Output], workspace: Workspace) -> bool:
+def _sound(case: Case, artifacts: Sequence[Artifact], workspace: Workspace) -> bool:
     try:
-        return all(check.passed for check in case.thing.verify(outputs, workspace))
+        return all(check.passed for check in case.thing.check(artifacts, workspace))
     except ConvcoreError as error:
         if isinstance(error, PluginError):
-            raise  # a fault of the code, where verify has to say what is wrong with the file
+            raise  # a fault of the code, where check has to say what is wrong with the file
         return False

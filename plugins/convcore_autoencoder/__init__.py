@@ -31,6 +31,8 @@ from convcore_autoencoder.schema import make_schema
 if TYPE_CHECKING:
     from convcore_autoencoder.runtime import SemanticEncoder, create_semantic_encoder
 
+convcore_api = 2
+
 __all__ = ["SemanticEncoder", "create_semantic_encoder"]
 
 

@@ -36,6 +36,8 @@ from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS, schem
 if TYPE_CHECKING:
     from convcore_cyclegan.runtime import FeatureConverter as FeatureConverter
 
+convcore_api = 2
+
 __all__ = ["FeatureConverter", "convcore_layouts", "convcore_sources"]
 
 

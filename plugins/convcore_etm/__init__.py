@@ -34,6 +34,8 @@ from convcore_etm.tensors import COMPONENTS, make_schema
 if TYPE_CHECKING:
     from convcore_etm.runtime import CrossModal as CrossModal
 
+convcore_api = 2
+
 __all__ = ["CrossModal", "convcore_layouts", "convcore_sources"]
 _HERE = Path(__file__).parent
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from convcore.formats import FORMATS, Format
 from convcore.host.hookspecs import hookimpl
 
+convcore_api = 2
+
 
 @hookimpl
 def convcore_formats() -> Sequence[Format]:

@@ -9,6 +9,8 @@ from convcore.host.hookspecs import hookimpl
 from convcore.sources import read_selected, state_dict_of
 from convcore.sources.source import Checkpoint, Input, Source
 
+convcore_api = 2
+
 NAME = "lightning"
 _VERSION = "pytorch-lightning_version"
 # Before 0.8.2 no version was written; these keys only ever stood together in Lightning's files.

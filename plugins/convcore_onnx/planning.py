@@ -13,7 +13,7 @@ from convcore.layouts.graph import Graph
 from convcore.layouts.layout import LayoutMatch
 from convcore.names import counted, few
 from convcore.targets.networks import placed
-from convcore.targets.target import Choice, Output
+from convcore.targets.target import Artifact, Choice
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -42,7 +42,7 @@ class Job:
     program: ir.Model | None = None
 
 
-def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     """Plan one file per graph whose components were all chosen.
 
     Raises:
@@ -51,7 +51,7 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
         LayoutError: A graph lacks settings that ``--config`` can give.
         UsageError: No graph is made of the chosen components alone.
     """
-    opset = DEFAULT_OPSET if choice.opset is None else choice.opset
+    opset: int = choice.options["opset"]
     if opset not in OPSETS:
         raise TargetError(
             f"ONNX opset {opset} is not supported",
@@ -60,7 +60,7 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
         )
     graphs = chosen_graphs(match, choice)
     _refuse_extra(match, graphs)
-    return (_output(match, graph, opset) for graph in graphs)
+    return (_artifact(match, graph, opset) for graph in graphs)
 
 
 def chosen_graphs(match: LayoutMatch, choice: Choice) -> list[Graph]:
@@ -77,7 +77,7 @@ def chosen_graphs(match: LayoutMatch, choice: Choice) -> list[Graph]:
         for graph in every
         if set(graph.components) <= set(choice.components)
         and (
-            choice.all_components
+            choice.options["all_components"]
             or (graph.role != "training" and not training & set(graph.components))
         )
     ]
@@ -127,17 +127,17 @@ def _refuse_extra(match: LayoutMatch, graphs: Sequence[Graph]) -> None:
         )
 
 
-def _output(match: LayoutMatch, graph: Graph, opset: int) -> Output:
-    tensors = {key: name for key, (_, name) in placed(graph, match).items()}
-    specs = [match.checkpoint.tensors[name].spec for name in tensors.values()]
+def _artifact(match: LayoutMatch, graph: Graph, opset: int) -> Artifact:
+    names = {key: name for key, (_, name) in placed(graph, match).items()}
+    specs = [match.checkpoint.tensors[name].spec for name in names.values()]
     weights = sum(4 * prod(spec.shape) for spec in specs)
     path = f"{graph.name}.onnx"
-    return Output(
+    return Artifact(
         path,
         "onnx",
         graph.name,
-        tensors,
-        weights + _NODES + _PER_TENSOR * len(tensors),
+        names,
+        weights + _NODES + _PER_TENSOR * len(names),
         also=(f"{path}_data",) if weights > EXTERNAL_ABOVE else (),
         plan=Job(graph, opset),
     )

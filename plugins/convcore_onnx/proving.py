@@ -9,8 +9,7 @@ import attrs
 from convcore.layouts.graph import Graph
 from convcore.names import counted
 from convcore.targets.networks import build
-from convcore.targets.target import Check, Output, Workspace
-from convcore.targets.weights.written import written_weights
+from convcore.targets.target import Artifact, Check, Workspace
 from convcore.verification.parity import compare
 from convcore_onnx.planning import Job
 
@@ -18,29 +17,29 @@ from convcore_onnx.planning import Job
 _COMPUTED = ("float32", "int64")
 
 
-def prove_graphs(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
+def prove_graphs(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Check]:
     """Compare each file with its network, built from weight files of this run where there are."""
-    choice = workspace.choice
-    for output in outputs:
-        job: Job = output.plan
-        found = {part: written_weights(workspace, part) for part in job.graph.components}
+    options = workspace.choice.options
+    for artifact in artifacts:
+        job: Job = artifact.plan
+        found = {part: workspace.written(part) for part in job.graph.components}
         weights = {part: there[1] for part, there in found.items() if there}
         module = build(job.graph, workspace.match, weights)
-        path = workspace.folder / output.path
+        path = workspace.folder / artifact.path
         check = compare(
             module,
             path,
             job.graph,
-            atol=choice.atol,
-            rtol=choice.rtol,
-            allow_nan=choice.allow_nan,
+            atol=options["atol"],
+            rtol=options["rtol"],
+            allow_nan=options["allow_nan"],
             program=job.program,
         )
         job.program = None  # it holds all weights
         workspace.notes.extend(_said(workspace, job.graph))
         reference = [there[0] if there else "checkpoint" for there in found.values()]
         figures = {**check.figures, "reference": reference}
-        yield attrs.evolve(check, file=output.path, figures=figures)
+        yield attrs.evolve(check, file=artifact.path, figures=figures)
 
 
 def _said(workspace: Workspace, graph: Graph) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convcore.targets.networks import bare, placed
-from convcore.targets.target import LedgerEntry, Output, Workspace
+from convcore.targets.target import Artifact, LedgerEntry, Workspace
 from convcore_onnx.accounting import Ledger
 from convcore_onnx.exporting import Export, export, quiet
 from convcore_onnx.inspection import inspect_written
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def write_graphs(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+def write_graphs(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Export, optimise, label, save and inspect every graph.
 
     Returns:
@@ -30,20 +30,20 @@ def write_graphs(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Le
     import torch  # noqa: F401  # loaded before ``quiet``, or its log would go there for good
 
     ledger, exports = Ledger(), list[Export]()
-    total = sum(output.nbytes for output in outputs)
+    total = sum(artifact.nbytes for artifact in artifacts)
     done = 0
-    for output in outputs:
+    for artifact in artifacts:
         with quiet():
-            _write(output, workspace, exports, ledger)
-        done += output.nbytes
+            _write(artifact, workspace, exports, ledger)
+        done += artifact.nbytes
         workspace.progress(done, total)
     return ledger.entries(workspace.match, workspace.choice)
 
 
-def _write(output: Output, workspace: Workspace, exports: list[Export], ledger: Ledger) -> None:
+def _write(artifact: Artifact, workspace: Workspace, exports: list[Export], ledger: Ledger) -> None:
     import onnx_ir as ir
 
-    job: Job = output.plan
+    job: Job = artifact.plan
     graph, match = job.graph, workspace.match
     module = bare(graph, match)
     traced = job.program = _traced(module, job, exports, workspace.notes)
@@ -53,8 +53,8 @@ def _write(output: Output, workspace: Workspace, exports: list[Export], ledger: 
     optimise(model)
     name_axes(model, graph)
     label(model, graph, match)
-    path = workspace.folder / output.path
-    ir.save(model, path, external_data=output.also[0] if output.also else None)
+    path = workspace.folder / artifact.path
+    ir.save(model, path, external_data=artifact.also[0] if artifact.also else None)
     inspect_written(path, job)
     state = module.state_dict()
     names = {key: name for key, (_, name) in placed(graph, match, tuple(state)).items()}
@@ -63,7 +63,7 @@ def _write(output: Output, workspace: Workspace, exports: list[Export], ledger: 
         for key, name in names.items()
         if f"torch.{match.checkpoint.tensors[name].spec.dtype}" != str(state[key].dtype)
     )
-    ledger.add(output.path, traced, model, state, names, cast)
+    ledger.add(artifact.path, traced, model, state, names, cast)
 
 
 def _traced(module: torch.nn.Module, job: Job, exports: list[Export], notes: list[str]) -> ir.Model:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import Component, Layout
 
+convcore_api = 2
+
 
 @hookimpl
 def convcore_layouts() -> list[Layout]:

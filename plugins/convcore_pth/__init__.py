@@ -11,15 +11,24 @@ import attrs
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
 from convcore.sources import authored
-from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
-from convcore.targets.weights import file_stem, groups, local_names, prove, supported, torch_zip
+from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
+from convcore.targets.weights import (
+    file_stem,
+    groups,
+    local_names,
+    prove,
+    reopen,
+    supported,
+    torch_zip,
+)
 from convcore.tensors import LazyTensor
 
+convcore_api = 2
 # A record's headers and the pickle of one tensor, rounded up.
 _OVERHEAD = 600
 
 
-def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     """Plan one file per chosen component: the layout's own tree, or its flat state dict."""
     for component in choice.components:
         names = local_names(match, component)
@@ -28,10 +37,10 @@ def plan_components(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
         else:
             tree = match.layout.weights(match, component)
         path = f"{file_stem(match, component)}.pth"
-        yield _output("pth", path, component, tree, match, names.values())
+        yield _artifact("pth", path, component, tree, match, names.values())
 
 
-def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     """Plan one flat file with every tensor that was chosen, under the author's names."""
     checkpoint = match.checkpoint
     left_out = _left_out(match, choice)
@@ -44,7 +53,7 @@ def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
     }
     tree = _flat(match, names)
     path = match.layout.state_dict_file
-    yield _output("state-dict", path, "state_dict", tree, match, names.values())
+    yield _artifact("state-dict", path, "state_dict", tree, match, names.values())
 
 
 def _left_out(match: LayoutMatch, choice: Choice) -> set[str]:
@@ -61,42 +70,44 @@ def _left_out(match: LayoutMatch, choice: Choice) -> set[str]:
     }
 
 
-def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write the planned files; tensors that show the same elements share their bytes."""
-    total = sum(output.nbytes for output in outputs)
+    total = sum(artifact.nbytes for artifact in artifacts)
     done = 0
-    for output in outputs:
-        torch_zip.write(workspace.folder / output.path, output.plan)
-        done += output.nbytes
+    for artifact in artifacts:
+        torch_zip.write(workspace.folder / artifact.path, artifact.plan)
+        done += artifact.nbytes
         workspace.progress(done, total)
-        tensors = dict(_leaves(output.plan))
+        tensors = dict(_leaves(artifact.plan))
         for first, aliases in groups(tensors):
             for key in (first, *aliases):
-                source = output.tensors.get(key)
+                source = artifact.names.get(key)
                 if source is not None:
                     yield LedgerEntry(
                         source,
-                        output.target,
+                        artifact.target,
                         "alias" if key != first else "written",
-                        output.path,
+                        artifact.path,
                         key,
                         f"shares the bytes of {first}" if key != first else None,
                     )
 
 
-def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
+def check(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Check]:
     """Compare each file with its source, byte by byte; ``full`` adds torch's own reader."""
-    for output in outputs:
-        tensors = dict(_leaves(output.plan))
-        yield prove(workspace.folder / output.path, tensors)
+    for artifact in artifacts:
+        tensors = dict(_leaves(artifact.plan))
+        yield prove(workspace.folder / artifact.path, tensors)
         if workspace.choice.verify == "full":
-            yield _torch_reads(output, tensors, workspace)
+            yield _torch_reads(artifact, tensors, workspace)
 
 
-def _torch_reads(output: Output, tensors: Mapping[str, LazyTensor], workspace: Workspace) -> Check:
+def _torch_reads(
+    artifact: Artifact, tensors: Mapping[str, LazyTensor], workspace: Workspace
+) -> Check:
     import torch
 
-    loaded = torch.load(workspace.folder / output.path, map_location="cpu", weights_only=True)
+    loaded = torch.load(workspace.folder / artifact.path, map_location="cpu", weights_only=True)
     differing = []
     for key, value in _leaves(loaded, torch.Tensor):
         there = value.contiguous().reshape(-1).view(torch.uint8)
@@ -104,18 +115,18 @@ def _torch_reads(output: Output, tensors: Mapping[str, LazyTensor], workspace: W
         if not torch.equal(there, here):
             differing.append(key)
     return Check(
-        output.path, "torch.load equals source", not differing, {"differing": differing[:20]}
+        artifact.path, "torch.load equals source", not differing, {"differing": differing[:20]}
     )
 
 
-def _output(
+def _artifact(
     target: str,
     path: str,
     component: str,
     tree: Mapping[str, Any],
     match: LayoutMatch,
     names: Iterable[str],
-) -> Output:
+) -> Artifact:
     tensors = dict(_leaves(tree))
     supported(tensors)
     # The same elements may stand under several names (tied weights): each place takes one of them.
@@ -127,7 +138,7 @@ def _output(
     }
     shared = {tensor.identity: tensor.nbytes for tensor in tensors.values()}
     nbytes = sum(shared.values()) + sum(_OVERHEAD + len(key) for key in tensors)
-    return Output(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
+    return Artifact(path, target, component, sources, nbytes + _OVERHEAD, plan=tree)
 
 
 def _flat(match: LayoutMatch, names: Mapping[str, str]) -> Mapping[str, LazyTensor]:
@@ -160,19 +171,19 @@ def convcore_targets() -> list[Target]:
         Target(
             "pth",
             "one torch file per component, for torch.load(weights_only=True)",
-            ".pth",
             plan_components,
             write,
-            verify,
-            heeds=(),
+            check,
+            reopen,
+            loads="",
         ),
         Target(
             "state-dict",
             "one torch file with every tensor under its original name",
-            ".pth",
             plan_state_dict,
             write,
-            verify,
-            heeds=(),
+            check,
+            reopen,
+            loads="",
         ),
     ]

@@ -10,7 +10,7 @@ from convcore.errors import TargetError
 from convcore.formats.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
 from convcore.targets.weights import (
     append,
     copy,
@@ -19,15 +19,17 @@ from convcore.targets.weights import (
     groups,
     local_names,
     prove,
+    reopen,
     supported,
 )
 from convcore.tensors import LazyTensor
 from convcore.tensors.dtypes import BY_NAME
 
+convcore_api = 2
 _ALIGNMENT = 8
 
 
-def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     """Plan one file per chosen component, refusing what the format cannot hold."""
     for component in choice.components:
         names = local_names(match, component)
@@ -37,45 +39,40 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
         header, order = _header(tensors)
         nbytes = len(header) + sum(tensors[name].nbytes for name in order)
         path = f"{file_stem(match, component)}.safetensors"
-        yield Output(path, "safetensors", component, names, nbytes, plan=tensors)
+        yield Artifact(path, "safetensors", component, names, nbytes, plan=tensors)
 
 
-def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write header and bytes; a name that shows another's elements is kept in the metadata."""
-    total = sum(output.nbytes for output in outputs)
+    total = sum(artifact.nbytes for artifact in artifacts)
     done = 0
-    for output in outputs:
-        _write(output, workspace)
-        done += output.nbytes
+    for artifact in artifacts:
+        _write(artifact, workspace)
+        done += artifact.nbytes
         workspace.progress(done, total)
-        for first, aliases in groups(output.plan):
-            yield LedgerEntry(output.tensors[first], output.target, "written", output.path, first)
+        names, path = artifact.names, artifact.path
+        for first, aliases in groups(artifact.plan):
+            yield LedgerEntry(names[first], artifact.target, "written", path, first)
             for alias in aliases:
-                yield LedgerEntry(
-                    output.tensors[alias],
-                    output.target,
-                    "alias",
-                    output.path,
-                    first,
-                    f"{alias} shows the same elements as {first}; the file's metadata says so",
-                )
+                why = f"{alias} shows the same elements as {first}; the file's metadata says so"
+                yield LedgerEntry(names[alias], artifact.target, "alias", path, first, why)
 
 
-def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
+def check(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Check]:
     """Compare each file with its source, byte by byte; ``full`` adds safetensors' own reader."""
-    for output in outputs:
-        yield prove(workspace.folder / output.path, output.plan)
+    for artifact in artifacts:
+        yield prove(workspace.folder / artifact.path, artifact.plan)
         if workspace.choice.verify == "full":
-            yield _library_reads(output, workspace)
+            yield _library_reads(artifact, workspace)
 
 
-def _write(output: Output, workspace: Workspace) -> None:
-    header, order = _header(output.plan)
-    descriptor = create(workspace.folder / output.path)
+def _write(artifact: Artifact, workspace: Workspace) -> None:
+    header, order = _header(artifact.plan)
+    descriptor = create(workspace.folder / artifact.path)
     try:
         append(header, descriptor)
         for name in order:
-            copy(output.plan[name], descriptor)
+            copy(artifact.plan[name], descriptor)
     finally:
         os.close(descriptor)
 
@@ -128,19 +125,19 @@ def _representable(tensors: Mapping[str, LazyTensor], component: str) -> None:
         )
 
 
-def _library_reads(output: Output, workspace: Workspace) -> Check:
+def _library_reads(artifact: Artifact, workspace: Workspace) -> Check:
     import torch
     from safetensors import safe_open
 
     differing = []
-    with safe_open(workspace.folder / output.path, framework="pt") as file:
+    with safe_open(workspace.folder / artifact.path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 # safe_open is no mapping
-            there, here = file.get_tensor(name), output.plan[name].load()
+            there, here = file.get_tensor(name), artifact.plan[name].load()
             same = there.reshape(-1).view(torch.uint8), here.reshape(-1).view(torch.uint8)
             if there.shape != here.shape or not torch.equal(*same):
                 differing.append(name)
     figures = {"differing": differing[:20]}
-    return Check(output.path, "safetensors equals source", not differing, figures)
+    return Check(artifact.path, "safetensors equals source", not differing, figures)
 
 
 @hookimpl
@@ -150,10 +147,10 @@ def convcore_targets() -> list[Target]:
         Target(
             "safetensors",
             "one safetensors file per component, without pickles",
-            ".safetensors",
             plan,
             write,
-            verify,
-            heeds=(),
+            check,
+            reopen,
+            loads="",
         )
     ]

@@ -32,6 +32,8 @@ from convcore_seqsetvae.versions import FUSION, LEGACY_SEQUENCE, PREFIXES
 if TYPE_CHECKING:
     from convcore_seqsetvae.runtime import load_finetune
 
+convcore_api = 2
+
 __all__ = ["load_finetune"]
 
 _HERE = Path(__file__).parent

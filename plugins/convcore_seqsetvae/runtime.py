@@ -12,7 +12,8 @@ from torch import nn
 from convcore.errors import SourceError, UsageError
 from convcore.formats.bounded_json import read_json
 from convcore_seqsetvae import nets
-from convcore_seqsetvae.transfer import ATTENTION, DOCUMENT, EPS, SIZES
+from convcore_seqsetvae.rechecking import DOCUMENT
+from convcore_seqsetvae.transfer import ATTENTION, EPS, SIZES
 
 _AGAIN = "convert the pretraining checkpoint again"
 

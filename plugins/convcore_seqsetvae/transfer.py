@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convcore.errors import UsageError
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.schema import evaluate
-from convcore.layouts.settings import Settler, departures, positive
-from convcore.targets.target import Check, Choice, LedgerEntry, Output, Target, Workspace
+from convcore.layouts.settings import departures, positive
+from convcore.targets.target import (
+    Artifact,
+    Check,
+    Choice,
+    LedgerEntry,
+    Target,
+    TargetOption,
+    Workspace,
+)
 from convcore.tensors import TensorSpec
+from convcore_seqsetvae.rechecking import DOCUMENT, HEAD, recheck, reopen
 from convcore_seqsetvae.schema import head
 from convcore_seqsetvae.versions import recognise
 
@@ -29,8 +38,6 @@ if TYPE_CHECKING:
 
 NAME = "seqsetvae-finetune"
 FILE = "finetune_start.ckpt"
-DOCUMENT = "transfer.json"
-HEAD = "cls_head."
 # What the model is built from, by the names of settings and of the origin's hyper-parameters.
 SIZES = ("input_dim", "reduced_dim", "latent_dim", "levels", "m", "ff_dim", "transformer_layers")
 ATTENTION = ("heads", "transformer_heads")
@@ -94,7 +101,7 @@ def accepts(match: LayoutMatch) -> str | None:
     return version.encoder_refusal or version.sequence_refusal or "; ".join(unsettled) or None
 
 
-def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     """Plan the checkpoint and, beside it, ``transfer.json``.
 
     Raises:
@@ -107,10 +114,8 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
             "finetuned from",
             remedy=f"leave out --component with --to {NAME}",
         )
-    options = Settler({}, choice.config)
-    seed = options.from_option("seed", natural) or 0
-    classes = options.from_option("num_classes", positive) or 2
-    renew_time = options.from_option("time_embedding", kept_or_fresh) == "fresh"
+    seed, classes = choice.options["seed"], choice.options["num_classes"]
+    renew_time = choice.options["time_embedding"] == "fresh"
     taken, dropped = {}, {}
     for component in choice.components:
         for name in match.states[component]:
@@ -130,17 +135,17 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
     nbytes = sum(match.checkpoint.tensors[name].nbytes for name in taken.values())
     nbytes += sum(4 * prod(shape) for shape in fresh.values())
     nbytes += 2 * _OVERHEAD * (len(taken) + len(fresh))  # transfer.json names every key as well
-    yield Output(FILE, NAME, "finetune_start", taken, nbytes, also=(DOCUMENT,), plan=transfer)
+    yield Artifact(FILE, NAME, "finetune_start", taken, nbytes, also=(DOCUMENT,), plan=transfer)
 
 
-def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write both files; every byte of the checkpoint is re-read and compared while written."""
     from convcore.formats import as_plain
     from convcore.manifest import document as manifest
     from convcore.targets.weights import create, groups, torch_zip
 
-    (output,) = outputs
-    transfer: Transfer = output.plan
+    (artifact,) = artifacts
+    transfer: Transfer = artifact.plan
     match = workspace.match
     source = match.checkpoint.tensors
     state = OrderedDict((new, source[old]) for new, old in transfer.taken.items())
@@ -157,7 +162,7 @@ def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEnt
     torch_zip.write(workspace.folder / FILE, tree)
     with os.fdopen(create(workspace.folder / DOCUMENT), "wb") as document:
         document.write(manifest.dumps(transfer.document()))
-    workspace.progress(output.nbytes, output.nbytes)
+    workspace.progress(artifact.nbytes, artifact.nbytes)
     for new, old in transfer.taken.items():
         alias = shared.get(new)
         reason = f"shares the bytes of {alias}" if alias else None
@@ -180,12 +185,12 @@ def settled(match: LayoutMatch) -> dict[str, Any]:
     return sizes | {name: value for name, value in known.items() if value is not None}
 
 
-def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
+def check(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Check]:
     """Read the checkpoint with torch and compare it with its source and with the seed's draw."""
     import torch
 
-    (output,) = outputs
-    transfer: Transfer = output.plan
+    (artifact,) = artifacts
+    transfer: Transfer = artifact.plan
     state = torch.load(workspace.folder / FILE, weights_only=True)["state_dict"]
     source, fresh = workspace.match.checkpoint.tensors, draw(transfer)
     differing = [key for key in state if key not in fresh and key not in transfer.taken]
@@ -248,16 +253,22 @@ def _same(there: Any, expected: torch.Tensor) -> bool:
 TARGET = Target(
     NAME,
     "a checkpoint to start SeqSetVAE's finetuning from, and what became of every key",
-    ".ckpt",
     plan,
     write,
-    verify,
+    check,
+    reopen,
+    recheck,
     needs=("torch",),
     accepts=accepts,
-    heeds=(),
-    options={
-        "seed": "of the fresh classifier head, 0 unless given",
-        "num_classes": "of the fresh classifier head, 2 unless given",
-        "time_embedding": "kept (the default), or fresh as the origin's script leaves it",
-    },
+    options=(
+        TargetOption("seed", "of the fresh classifier head, 0 unless given", natural, 0),
+        TargetOption("num_classes", "of the fresh classifier head, 2 unless given", positive, 2),
+        TargetOption(
+            "time_embedding",
+            "kept (the default), or fresh as the origin's script leaves it",
+            kept_or_fresh,
+            "kept",
+        ),
+    ),
+    loads="",
 )

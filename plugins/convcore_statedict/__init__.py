@@ -11,6 +11,8 @@ from convcore.sources import read_folder, read_selected
 from convcore.sources.source import Checkpoint, Input, Source
 from convcore.tensors import LazyTensor
 
+convcore_api = 2
+
 NAME = "state-dict"
 
 

@@ -35,6 +35,8 @@ from convcore_umc.graphs import graphs
 from convcore_umc.runs import FILE, NAME, find_runs, read
 from convcore_umc.schema import COMPONENTS, make_schema
 
+convcore_api = 2
+
 _HERE = Path(__file__).parent
 
 

@@ -18,7 +18,7 @@ from convcore.engine.request import Request
 from convcore.errors import SourceError
 from convcore.host.registry import Registry, load_registry
 from convcore.options import InspectOptions
-from convcore.targets.target import LedgerEntry, Output, Workspace
+from convcore.targets.target import Artifact, LedgerEntry, Workspace
 from tests.conftest import EXAMPLE, ROOT
 
 NORMALISATION = "normalization_params.json"
@@ -38,9 +38,9 @@ def meddling(meddle: Callable[[], object]) -> Registry:
     registry = load_registry()
     pth = registry.targets["pth"]
 
-    def write(outputs: Sequence[Output], desk: Workspace) -> Iterator[LedgerEntry]:
+    def write(artifacts: Sequence[Artifact], desk: Workspace) -> Iterator[LedgerEntry]:
         meddle()
-        yield from pth.write(outputs, desk)
+        yield from pth.write(artifacts, desk)
 
     return attrs.evolve(
         registry, targets={**registry.targets, "pth": attrs.evolve(pth, write=write)}

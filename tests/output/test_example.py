@@ -20,7 +20,7 @@ from convcore.engine.request import Request
 from convcore.host.registry import load_registry
 from convcore.layouts.graph import Axis, Graph
 from convcore.output.example import literal, render
-from convcore.targets.target import Output
+from convcore.targets.target import Artifact
 from tests import small_layouts as small
 from tests.conftest import HUNG_AFTER
 
@@ -108,13 +108,14 @@ class Net(nn.Linear):
         super().__init__(4, 3)
 
 
-def outputs(*paths: str) -> list[Output]:
-    return [Output(path, "any", "net", {}, 0) for path in paths]
+def made(path: str) -> Artifact:
+    target, kind = ("onnx", "graph") if path.endswith("onnx") else ("pth", "weights")
+    return Artifact(path, target, "net", {}, 0, kind=kind, format=target)
 
 
 def rendered(tmp_path: Path, graph: Graph, *paths: str) -> str:
     match = small.match(small.save(tmp_path / "a.pt", {"net": Net()}), graph)
-    return render(match, outputs(*paths))
+    return render(match, [made(path) for path in paths], load_registry().targets)
 
 
 @pytest.mark.parametrize("name", ["net.pth", "pytorch_model.bin", "start.ckpt"])
@@ -129,12 +130,13 @@ def test_weight_files_of_unknown_networks_are_listed(name: str, tmp_path: Path) 
     assert "inner.bias (1,) torch.float32" in said
 
 
-def test_files_that_lie_there_already_count(tmp_path: Path) -> None:
+def test_a_graph_s_file_may_be_called_as_its_target_likes(tmp_path: Path) -> None:
     match = small.match(small.save(tmp_path / "a.pt", {"net": Net()}), small.graph("net", Net))
+    graph = attrs.evolve(made("net.onnx"), path="model.graph", target="other")
 
-    source = render(match, [], ["net.onnx"])
+    source = render(match, [graph], {})
 
-    assert [graph["file"] for graph in constant(source, "GRAPHS")] == ["net.onnx"]
+    assert [graph["file"] for graph in constant(source, "GRAPHS")] == ["model.graph"]
 
 
 class Posing:

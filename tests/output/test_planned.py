@@ -15,37 +15,37 @@ from convcore.errors import PluginError, TargetError, UsageError
 from convcore.host.guard import guarded
 from convcore.host.registry import Registry, load_registry
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Choice, LedgerEntry, Output, Target, Workspace
+from convcore.targets.target import Artifact, Choice, LedgerEntry, Target, Workspace
 from tests.conftest import EXAMPLE
 
-Write = Callable[[Sequence[Output], Workspace], Iterator[LedgerEntry]]
+Write = Callable[[Sequence[Artifact], Workspace], Iterator[LedgerEntry]]
 
 
-def lists(output: Output) -> Iterator[LedgerEntry]:
-    return (LedgerEntry(name, "odd", "written", output.path, name) for name in output.tensors)
+def lists(artifact: Artifact) -> Iterator[LedgerEntry]:
+    return (LedgerEntry(name, "odd", "written", artifact.path, name) for name in artifact.names)
 
 
-def writes(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
-    (workspace.folder / outputs[0].path).write_bytes(b"x")
-    yield from lists(outputs[0])
+def writes(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
+    (workspace.folder / artifacts[0].path).write_bytes(b"x")
+    yield from lists(artifacts[0])
 
 
-def writes_nothing(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
-    yield from lists(outputs[0])
+def writes_nothing(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
+    yield from lists(artifacts[0])
 
 
-def writes_more(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
+def writes_more(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
     (workspace.folder / "more.txt").write_bytes(b"x")
-    yield from writes(outputs, workspace)
+    yield from writes(artifacts, workspace)
 
 
 def registry(write: Write = writes, path: str = "all.odd", **layout: Any) -> Registry:
-    def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+    def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
         names = [name for part in choice.components for name in match.states[part]]
-        yield Output(path, "odd", None, dict(zip(names, names, strict=True)), 1)
+        yield Artifact(path, "odd", "all", dict(zip(names, names, strict=True)), 1)
 
     known = load_registry()
-    odd = guarded(Target("odd", "for a test", ".odd", plan, write), "a_test")
+    odd = guarded(Target("odd", "for a test", plan, write), "a_test")
     cyclegan = attrs.evolve(known.layouts["cyclegan"], **layout)
     layouts = {**known.layouts, "cyclegan": cyclegan}
     return attrs.evolve(known, targets={**known.targets, "odd": odd}, layouts=layouts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -23,6 +24,7 @@ from convcore.host.registry import load_registry
 from convcore.layouts.graph import Axis, Graph
 from convcore.layouts.matching import match_layout
 from convcore.sources.reading import read_checkpoint
+from convcore.targets.report import Plan, Step
 from convcore.targets.target import Choice, Workspace
 from convcore_onnx import planning
 from tests import small_layouts as small
@@ -428,18 +430,19 @@ def test_the_weights_that_are_proved_are_those_that_were_written(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     match = match_layout(read_checkpoint(checkpoint, REGISTRY), REGISTRY)
-    choice = Choice(("generator_AB",))
-    targets = [REGISTRY.targets[name] for name in ("pth", "onnx")]
-    planned = {target.name: list(target.plan(match, choice)) for target in targets}
-    everything = [output for outputs in planned.values() for output in outputs]
-    workspace = Workspace(tmp_path, match, choice, outputs=everything)
-    for target in targets:
-        list(target.write(planned[target.name], workspace))
+    steps = []
+    for target in (REGISTRY.targets[name] for name in ("pth", "onnx")):
+        choice = Choice(("generator_AB",), options=target.settled({}))
+        steps.append(Step(target, target.plans(match, choice), choice))
+    plan = Plan(match, choice, tuple(steps))
+    workspace = Workspace(tmp_path, match, choice, partial(plan.written, tmp_path))
+    for step in steps:
+        list(step.target.write(step.artifacts, workspace))
     state = torch.load(tmp_path / "generator_AB.pth", weights_only=True)
     state["decoder.8.bias"] += 0.01
     torch.save(state, tmp_path / "generator_AB.pth")
 
-    checks = list(REGISTRY.targets["onnx"].verify(planned["onnx"], workspace))
+    checks = list(steps[1].target.check(steps[1].artifacts, workspace))
 
     assert [check.figures["reference"] for check in checks] == [["generator_AB.pth"]] * 2
     assert not any(check.passed for check in checks)

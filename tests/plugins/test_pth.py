@@ -14,7 +14,7 @@ from convcore.host.registry import load_registry
 CHOICES = {
     "everything": ({}, ("generator_AB", "generator_BA", "discriminator_A", "discriminator_B")),
     "--component": ({"components": ("generator_AB",)}, ("generator_AB",)),
-    "--no-discriminators": ({"discriminators": False}, ("generator_AB", "generator_BA")),
+    "--no-discriminators": ({"no_discriminators": True}, ("generator_AB", "generator_BA")),
 }
 
 

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 import convcore_seqsetvae
+from convcore.engine.audit.verify import verify
 from convcore.engine.conversion import convert
 from convcore.engine.request import Request
 from convcore.errors import SourceError, TargetError, UsageError
 from convcore.host.registry import load_registry
 from convcore_seqsetvae import transfer as transfer_module
+from tests.attacks.tampering import mend
 from tests.plugins import seqsetvae_keys as keys
 from tests.plugins import seqsetvae_reference as reference
 
@@ -331,3 +333,47 @@ def test_a_damaged_description_is_refused(lost: str, tmp_path) -> None:
 
     with pytest.raises(SourceError, match=lost):
         convcore_seqsetvae.load_finetune(folder)
+
+
+def faults(folder: Path) -> list[str]:
+    return [f"{check.check}: {dict(check.figures)}" for check in verify(folder, load_registry())
+            if not check.passed]  # fmt: skip
+
+
+@pytest.mark.parametrize("time", ["kept", "fresh"])
+def test_a_start_that_stands_is_verified(time: str, tmp_path: Path) -> None:
+    folder = transfer(tmp_path / "out", config={"seqsetvae-finetune.time_embedding": time})
+
+    assert faults(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"seed": 0', '"seed": 1', "is not what the seed draws"),
+        ('"seed": 0', '"seed": "0"', "is not what was written"),
+        ('"cls_head.0.weight",', '"time_tau",', "another fresh"),
+        ('"num_classes": 2', '"num_classes": 3', "another num_classes"),
+    ],
+    ids=["the seed", "no number", "what is fresh", "the classes"],
+)
+def test_a_document_that_says_otherwise_is_told_though_its_digest_was_mended(
+    before: str, after: str, said: str, tmp_path: Path
+) -> None:
+    folder = transfer(tmp_path / "out")
+    document = folder / "transfer.json"
+    assert before in document.read_text()
+    document.write_text(document.read_text().replace(before, after, 1))
+    mend(folder)
+
+    assert said in " ".join(faults(folder))
+
+
+def test_a_fresh_tensor_that_was_changed_is_told(tmp_path: Path) -> None:
+    folder = transfer(tmp_path / "out")
+    tree = load(folder / START)
+    tree["state_dict"]["cls_head.0.bias"] += 1
+    torch.save(tree, folder / START)
+    mend(folder)
+
+    assert "cls_head.0.bias is not what the seed draws" in " ".join(faults(folder))

@@ -34,9 +34,9 @@ class Fault:
 
 FAULTS = {
     "torch at module level": Fault(
-        LAYOUT, "convcore_api = 1", "import torch", "declaring_it_imports_nothing_heavy"
+        LAYOUT, "convcore_api = 2", "import torch", "declaring_it_imports_nothing_heavy"
     ),
-    "prints on import": Fault(LAYOUT, "convcore_api = 1", "print(1)", "its_plugin_is_sound"),
+    "prints on import": Fault(LAYOUT, "convcore_api = 2", "print(1)", "its_plugin_is_sound"),
     "a key nobody checks": Fault(
         LAYOUT, 'f"{g}3.weight": ("2*G", "G", 4, 4)', "**{}", "recognised_on_evidence"
     ),
@@ -80,8 +80,8 @@ FAULTS = {
     ),
     "a target that verifies nothing": Fault(
         TARGET,
-        "yield weights.prove_bytes(workspace.folder / output.path, starts, output.plan)",
-        "from convcore import Check; yield Check(output.path, 'looked at', True)",
+        "yield weights.prove_bytes(workspace.folder / made.path, starts, made.plan)",
+        "from convcore import Check; yield Check(made.path, 'looked at', True)",
         "changed_byte_is_noticed",
     ),
     "a target that writes the time": Fault(
@@ -95,8 +95,8 @@ FAULTS = {
         TARGET, "names, size, (f", "names, 3, (f", "writes_exactly_what_it_planned"
     ),
     "a target that hides what it needs": Fault(
-        TARGET, "    for output in outputs:\n        index, start",
-        "    import numpy\n    for output in outputs:\n        index, start",
+        TARGET, "    for made in artifacts:\n        index, start",
+        "    import numpy\n    for made in artifacts:\n        index, start",
         "imports_late_is_listed_in_needs",
     ),
 }  # fmt: skip

@@ -10,6 +10,7 @@ import convcore
 from convcore import (
     Affine,
     Archive,
+    Artifact,
     Axis,
     Check,
     Checkpoint,
@@ -25,9 +26,9 @@ from convcore import (
     LazyTensor,
     LedgerEntry,
     Opaque,
-    Output,
     PluginError,
     PluginWarning,
+    Reopened,
     Report,
     Schema,
     Session,
@@ -37,6 +38,7 @@ from convcore import (
     SourceError,
     Target,
     TargetError,
+    TargetOption,
     TensorSpec,
     UsageError,
     VerificationError,
@@ -89,29 +91,42 @@ def convcore_sources() -> list[Source]:
     return [Source("sample", "a sample", read, refines={"state-dict"})]
 
 
-def plan(match: LayoutMatch, choice: Choice) -> Iterator[Output]:
+def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     for component in choice.components:
         names = weights.local_names(match, component)
         tensors: dict[str, LazyTensor] = {k: match.checkpoint.tensors[n] for k, n in names.items()}
-        yield Output(f"{component}.x", "sample", component, names, 9, plan=tensors)
+        yield Artifact(f"{component}.x", "sample", component, names, 9, plan=tensors)
 
 
-def write(outputs: Sequence[Output], workspace: Workspace) -> Iterator[LedgerEntry]:
-    for output in outputs:
-        descriptor = weights.create(workspace.folder / output.path)
-        for first, _ in weights.groups(output.plan):
-            weights.copy(output.plan[first], descriptor)
-            yield LedgerEntry(output.tensors[first], "sample", "written", output.path, first)
+def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
+    for made in artifacts:
+        descriptor = weights.create(workspace.folder / made.path)
+        for first, _ in weights.groups(made.plan):
+            weights.copy(made.plan[first], descriptor)
+            yield LedgerEntry(made.names[first], "sample", "written", made.path, first)
 
 
-def verify(outputs: Sequence[Output], workspace: Workspace) -> Iterator[Check]:
-    for output in outputs:
-        yield weights.prove_bytes(workspace.folder / output.path, {}, output.plan)
+def check(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Check]:
+    for made in artifacts:
+        yield weights.prove_bytes(workspace.folder / made.path, {}, made.plan)
+
+
+def reopen(folder: Path, artifact: Artifact) -> Mapping[str, LazyTensor]:
+    return weights.lying(folder / artifact.path, {"w": (TensorSpec("float32", (2,)), 0)})
+
+
+def recheck(artifacts: Sequence[Artifact], output: Reopened) -> Iterator[Check]:
+    for made in artifacts:
+        yield Check(made.path, "looked at", bool(output.rows))
 
 
 @hookimpl
 def convcore_targets() -> list[Target]:
-    return [Target("sample", "a sample", ".x", plan, write, verify, needs=("numpy",))]
+    level = TargetOption("level", "how well", int, 3)
+    made = Target(
+        "sample", "a sample", plan, write, check, reopen, recheck, "numpy", options=[level]
+    )
+    return [made]
 
 
 @hookimpl

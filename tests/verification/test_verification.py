@@ -125,8 +125,8 @@ def test_tied_names_survive_safetensors(tied: str, convcore: Run, tmp_path: Path
 def test_without_torch_graphs_are_hashed_and_named_as_not_compared(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import convcore_onnx.rechecking as graphs
     from convcore import convert
-    from convcore.engine.audit import graphs
     from convcore.engine.audit.verify import verify
     from convcore.host.registry import load_registry
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convcore.manifest import document as manifest
-from convcore.manifest.ledger import is_beside
+from convcore.manifest.ledger import is_beside, places
 from convcore.names import counted, few
 from convcore.targets.target import Check
 
@@ -30,14 +30,6 @@ def audit_accounts(content: Mapping[str, Any]) -> Check:
     return Check(manifest.NAME, "accounts", not problems, figures)
 
 
-def places(row: Mapping[str, Any]) -> Iterator[tuple[str, str | None, str]]:
-    """Yield where a row of the ledger says that its tensor lies: (file, key, state)."""
-    if row["file"] is not None:
-        yield row["file"], row["key"], row["state"]
-    for place in row.get("also", ()):
-        yield place["file"], place["key"], place["state"]
-
-
 def _of_files(content: Mapping[str, Any]) -> Iterator[str]:
     told = {file for row in content["ledger"] for file, _, _ in places(row)}
     leading = {
@@ -49,7 +41,7 @@ def _of_files(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path} has the target {target} and the component {part}"
         elif target is not None and path not in told and (target, part) not in leading:
             yield f"no row of the ledger tells of {path}"
-        elif target is None and (path in told or path.endswith(".onnx")):
+        elif target is None and path in told:
             yield f"{path} belongs to no target"
 
 

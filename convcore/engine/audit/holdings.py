@@ -8,22 +8,19 @@ from typing import Any
 
 import attrs
 
-from convcore.engine.audit.accounts import places
+from convcore.engine.reopened import artifacts, opened, rows_of
 from convcore.errors import SourceError
-from convcore.formats import open_archive, walk_tensors
 from convcore.manifest.document import parameters
 from convcore.manifest.fingerprint import fingerprint
 from convcore.names import counted, few
 from convcore.noun import Noun
-from convcore.targets.target import Check
+from convcore.targets.target import Artifact, Check, LedgerEntry, Target
+from convcore.targets.weights import EXACT
 from convcore.tensors import LazyTensor
 
-# Targets whose files any reader of checkpoints reads; strangers may have formats of their own.
-READABLE = ("pth", "state-dict", "safetensors")
-# Name in the source, key in the file, state.
-_Row = tuple[str | None, Any, str]
-_EXACT = "bytes equal to source"
 _SHOWN = 20
+# What a file of weights can hold, unless its target rechecks the rest.
+_STATES = ("written", "alias")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -31,44 +28,53 @@ class Holding(Noun):
     """One weight file, opened.
 
     Attributes:
-        file: Its row in the manifest.
+        artifact: What it is.
+        rows: What the ledger tells of it.
+        rechecked: Whether its target compares what is cast or fresh.
         tensors: Key in the file to tensor.
         named: Name in the source to tensor, as the ledger has it.
         fault: Why it could not be opened, or None.
+        foreign: Why that is no fault of the file, or None.
     """
 
-    file: Mapping[str, Any]
+    artifact: Artifact
+    rows: list[LedgerEntry]
+    rechecked: bool
     tensors: Mapping[str, LazyTensor] = attrs.field(factory=dict)
     named: Mapping[str, LazyTensor] = attrs.field(factory=dict)
     fault: SourceError | None = None
-
-    @property
-    def readable(self) -> bool:
-        """Whether its target's files are ones that every reader of checkpoints reads."""
-        return self.file["target"] in READABLE
+    foreign: str | None = None
 
 
-def open_holdings(folder: Path, content: Mapping[str, Any]) -> list[Holding]:
+def open_holdings(
+    folder: Path, content: Mapping[str, Any], targets: Mapping[str, Target]
+) -> list[Holding]:
     """Open every file that the ledger says holds tensors, graphs aside."""
-    rows: dict[str, dict[str, str | None]] = {}
-    for row in content["ledger"]:
-        for file, key, state in places(row):
-            if row["tensor"] is not None and state in ("written", "alias"):
-                rows.setdefault(file, {})[row["tensor"]] = key
+    rows = rows_of(content)
     return [
-        _open(folder, file, rows[file["path"]])
-        for file in content["files"]
-        if file["path"] in rows and not file["path"].endswith(".onnx")
+        _open(folder, artifact, rows[artifact.path], targets)
+        for artifact in artifacts(content, targets)
+        if artifact.kind != "graph"
+        and any(row.tensor and row.state in _STATES for row in rows.get(artifact.path, ()))
     ]
 
 
-def _open(folder: Path, file: Mapping[str, Any], rows: Mapping[str, str | None]) -> Holding:
-    try:
-        tensors = dict(walk_tensors(open_archive(folder / file["path"]).tree))
-    except SourceError as error:
-        return Holding(file, fault=error)
-    named = {name: tensors[key] for name, key in rows.items() if key in tensors}
-    return Holding(file, tensors, named)
+def _open(
+    folder: Path, artifact: Artifact, rows: list[LedgerEntry], targets: Mapping[str, Target]
+) -> Holding:
+    target = targets.get(artifact.target)
+    rechecked = target is not None and target.recheck is not None
+    tensors = opened(folder, artifact, targets)
+    if isinstance(tensors, SourceError):
+        foreign = None
+        if target is None:
+            foreign = f"the target {artifact.target} is not installed"
+        elif target.reopen is None:
+            foreign = "a format of its own"
+        return Holding(artifact, rows, rechecked, fault=tensors, foreign=foreign)
+    keys = {row.tensor: row.key for row in rows if row.tensor and row.state in _STATES}
+    named = {name: tensors[key] for name, key in keys.items() if key is not None and key in tensors}
+    return Holding(artifact, rows, rechecked, tensors, named)
 
 
 def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Iterator[Check]:
@@ -78,45 +84,41 @@ def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Itera
     fingerprint of the component it belongs to is computed from these sums.
     """
     names = {original: name for name, original in content["renamed"].items()}
-    rows: dict[str, list[_Row]] = {}
-    for row in content["ledger"]:
-        for file, key, state in places(row):
-            rows.setdefault(file, []).append((row["tensor"], key, state))
     parts = {part["name"]: part for part in content["components"]}
     for holding in holdings:
-        path = holding.file["path"]
-        if holding.fault is not None:
-            if holding.readable:
-                yield _failed(path, "tensors", [holding.fault.what])
-            else:
-                yield Check(path, "tensors not checked", True, {"reason": "a format of its own"})
+        path = holding.artifact.path
+        if holding.foreign is not None:
+            yield Check(path, "tensors not checked", True, {"reason": holding.foreign})
             continue
-        problems = [*_of_rows(rows[path], holding.tensors), *_of_checks(content, holding)]
-        part = parts.get(holding.file["component"])
+        if holding.fault is not None:
+            yield _failed(path, "tensors", [holding.fault.what])
+            continue
+        problems = [*_of_rows(holding), *_of_checks(content, holding)]
+        part = parts.get(holding.artifact.of)
         if part is not None and not problems:
             found = {names.get(name, name): tensor for name, tensor in holding.named.items()}
             problems += of_component(part, found)
-        elif holding.readable and part is None and holding.file["target"] != "state-dict":
-            problems.append(f"it is of {holding.file['component']}, which is no component")
         if problems:
             yield _failed(path, "tensors", problems)
         else:
             yield Check(path, "tensors", True, {"tensors": len(holding.tensors)})
 
 
-def _of_rows(rows: list[_Row], tensors: Mapping[str, LazyTensor]) -> Iterator[str]:
-    odd = sorted({state for name, _, state in rows if name is None or state not in _STATES})
-    if odd:
+def _of_rows(holding: Holding) -> Iterator[str]:
+    rows, tensors = holding.rows, holding.tensors
+    odd = sorted({row.state for row in rows if row.tensor is None or row.state not in _STATES})
+    if odd and not holding.rechecked:
         yield f"a weight file cannot hold what is {few(odd)}"
-    absent = [str(key) for _, key, _ in rows if key not in tensors]
+    absent = [str(row.key) for row in rows if row.key not in tensors]
     if absent:
         yield f"it has no tensor {few(absent)}"
         return
     # A name that shows another's elements may have that one's key in its row.
-    told = {tensors[key].identity for _, key, _ in rows}
+    keys = [row.key for row in rows if row.key is not None]
+    told = {tensors[key].identity for key in keys}
     untold = [key for key, tensor in tensors.items() if tensor.identity not in told]
     if not untold and len(rows) < len(tensors):
-        untold = sorted(tensors.keys() - {key for _, key, _ in rows})
+        untold = sorted(tensors.keys() - set(keys))
     if untold:
         yield f"no row of the ledger tells of {few(untold)}"
     elif len(rows) != len(tensors):
@@ -124,13 +126,14 @@ def _of_rows(rows: list[_Row], tensors: Mapping[str, LazyTensor]) -> Iterator[st
     yield from _of_aliases(rows, tensors)
 
 
-def _of_aliases(rows: list[_Row], tensors: Mapping[str, LazyTensor]) -> Iterator[str]:
+def _of_aliases(rows: list[LedgerEntry], tensors: Mapping[str, LazyTensor]) -> Iterator[str]:
     """Of the names that show the same elements, the first in the file holds them."""
     order = {key: index for index, key in enumerate(tensors)}
     groups: dict[object, list[tuple[int, bool]]] = {}
-    for _, key, state in rows:
-        group = tensors[key].identity if tensors[key].nbytes else key
-        groups.setdefault(group, []).append((order[key], state == "alias"))
+    for row in rows:
+        name = row.key or ""
+        elements = tensors[name].identity if tensors[name].nbytes else name
+        groups.setdefault(elements, []).append((order[name], row.state == "alias"))
     for group in groups.values():
         _, *others = sorted(group)
         if min(group)[1] or not all(alias for _, alias in others):
@@ -138,13 +141,10 @@ def _of_aliases(rows: list[_Row], tensors: Mapping[str, LazyTensor]) -> Iterator
             yield f"{key} and {len(others)} names that show its elements are not told apart"
 
 
-_STATES = ("written", "alias")
-
-
 def _of_checks(content: Mapping[str, Any], holding: Holding) -> Iterator[str]:
     nbytes = sum(tensor.nbytes for tensor in holding.tensors.values())
     for check in content["checks"]:
-        if (check["file"], check["check"]) == (holding.file["path"], _EXACT) and (
+        if (check["file"], check["check"]) == (holding.artifact.path, EXACT) and (
             check.get("tensors", len(holding.tensors)) != len(holding.tensors)
             or check.get("bytes", nbytes) != nbytes
         ):

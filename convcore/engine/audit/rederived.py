@@ -13,7 +13,8 @@ import attrs
 import convcore
 from convcore.engine.audit.holdings import Holding, of_component
 from convcore.engine.plan import documents
-from convcore.errors import ConvcoreError, PluginError, SourceError, UsageError
+from convcore.engine.reopened import artifacts
+from convcore.errors import ConvcoreError, PluginError, UsageError
 from convcore.host.registry import Registry
 from convcore.layouts.candidates import REMAINDER, consider
 from convcore.layouts.layout import Layout, LayoutMatch, Setting
@@ -24,6 +25,7 @@ from convcore.manifest.ledger import is_beside
 from convcore.names import assigner, counted, few
 from convcore.output.documents import EXAMPLE
 from convcore.sources.selection import STATISTICS
+from convcore.targets.rebuilding import mistyped
 from convcore.targets.target import Check, Choice
 
 _SHOWN = 20
@@ -62,7 +64,7 @@ def audit_model(
     else:
         reason = "not every component has its weight file here"
         yield Check(manifest.NAME, "settings and sizes not checked", True, {"reason": reason})
-    yield from _documents(folder, content, match, whole=whole)
+    yield from _documents(folder, content, match, registry, whole=whole)
     yield _check(manifest.NAME, "plans", _of_plans(content, match, holdings, registry))
 
 
@@ -121,7 +123,7 @@ def _of_flat_files(
     """Hold what a file of several components has of each against its fingerprint."""
     rows = {part["name"]: part for part in content["components"]}
     for holding in holdings:
-        if holding.fault is not None or holding.file["component"] in rows:
+        if holding.fault is not None or holding.artifact.of in rows:
             continue
         problems: list[str] = []
         for part in rows.keys() & match.states.keys():
@@ -130,9 +132,11 @@ def _of_flat_files(
                 for name in lasting(match, part)
                 if (original := content["renamed"].get(name, name)) in holding.named
             }
+            if holding.rechecked and len(state) < rows[part]["tensor_count"]:
+                continue  # it holds a part of them, as its target rechecks
             if rows[part]["fingerprint"] is not None and state:
                 problems += of_component(rows[part], state)
-        yield _check(holding.file["path"], "fingerprints", problems)
+        yield _check(holding.artifact.path, "fingerprints", problems)
 
 
 def _of_sizes(content: Mapping[str, Any], match: LayoutMatch) -> Iterator[str]:
@@ -153,7 +157,7 @@ def _settings(content: Mapping[str, Any], match: LayoutMatch) -> Iterator[Check]
     try:
         settled = _settled(bare, options)
     except PluginError as error:
-        raise mistyped(match, error) from error
+        raise mistyped(match, error.what) from error
     except ConvcoreError as error:
         yield Check(manifest.NAME, "settings not checked", True, {"reason": error.what})
         return
@@ -164,7 +168,7 @@ def _settings(content: Mapping[str, Any], match: LayoutMatch) -> Iterator[Check]
         if name in again and not _same_type(setting["value"], again[name]["value"])
     ]
     if odd:
-        raise _mistyped(match, few(odd))
+        raise mistyped(match, few(odd))
     # What a file says can be read again where the files that it may be lie in the output.
     certain = (*_CERTAIN, "file") if match.sidecars else _CERTAIN
     problems = []
@@ -193,14 +197,14 @@ def _settled(match: LayoutMatch, options: Mapping[str, str]) -> Mapping[str, Set
 
 
 def _documents(
-    folder: Path, content: Mapping[str, Any], match: LayoutMatch, *, whole: bool
+    folder: Path, content: Mapping[str, Any], match: LayoutMatch, registry: Registry, *, whole: bool
 ) -> Iterator[Check]:
     listed = {file["path"] for file in content["files"] if file["target"] is None}
     try:
         expected = documents(match)
     except ConvcoreError as error:
         if whole and isinstance(error, PluginError):
-            raise mistyped(match, error) from error
+            raise mistyped(match, error.what) from error
         yield Check(manifest.NAME, "documents not checked", True, {"reason": error.what})
         return
     for name, value in expected.items():
@@ -210,19 +214,21 @@ def _documents(
         same = (folder / name).read_bytes() == manifest.dumps(value)
         yield _check(name, "content", [] if same else ["it is not what the settings say"])
     if EXAMPLE in listed and whole:
-        yield _example(folder, content, match)
+        yield _example(folder, content, match, registry)
 
 
-def _example(folder: Path, content: Mapping[str, Any], match: LayoutMatch) -> Check:
+def _example(
+    folder: Path, content: Mapping[str, Any], match: LayoutMatch, registry: Registry
+) -> Check:
     """Render the script once more: it is code, which somebody will run."""
     if find_spec("jinja2") is None:
         reason = "jinja2 is not installed"
         return Check(EXAMPLE, "content not checked", True, {"reason": reason})
     from convcore.output.example import render
 
-    paths = [file["path"] for file in content["files"] if file["target"] is not None]
+    made = artifacts(content, registry.targets)
     try:
-        script = render(match, (), paths)
+        script = render(match, made, registry.targets)
     except Exception as error:  # a template meets settings that its layout never gives it
         return _check(EXAMPLE, "content", [f"no script can be made of these settings: {error}"])
     same = script.encode() == (folder / EXAMPLE).read_bytes()
@@ -239,25 +245,27 @@ def _of_plans(
     files: dict[str, list[Mapping[str, Any]]] = {}
     for file in content["files"]:
         files.setdefault(file["target"], []).append(file)
-    named = {holding.file["path"]: holding for holding in holdings if holding.fault is None}
+    named = {holding.artifact.path: holding for holding in holdings if holding.fault is None}
     files.pop(None, None)  # type: ignore[call-overload]  # documents have no target
     for target, listed in files.items():
         if target not in registry.targets:
             continue
         parts = {file["component"] for file in listed}
         chosen = tuple(name for name in match.states if name in parts) or tuple(match.states)
-        choice = Choice(chosen, explicit=True, all_components=True)
+        known = registry.targets[target]
+        options = known.settled({}, {"all_components": True})
+        choice = Choice(chosen, explicit=True, options=options)
         try:
-            outputs = list(registry.targets[target].plan(match, choice))
+            planned = known.plans(match, choice)
         except (ConvcoreError, OSError):
             continue  # what cannot be planned again is held by the other checks alone
-        owners = {path: out for out in outputs for path in (out.path, *out.also)}
+        owners = {path: out for out in planned for path in out.paths}
         for file in listed:
-            output = owners.get(file["path"])
-            if output is None or output.component != file["component"]:
+            artifact = owners.get(file["path"])
+            if artifact is None or artifact.of != file["component"]:
                 yield f"{target} does not write {file['component']} into {file['path']}"
-            elif file["path"] in named and file["path"] == output.path:
-                yield from _of_names(named[file["path"]], output.tensors, content["renamed"])
+            elif file["path"] in named and file["path"] == artifact.path:
+                yield from _of_names(named[file["path"]], artifact.names, content["renamed"])
 
 
 def _of_names(
@@ -266,24 +274,12 @@ def _of_names(
     expected = {renamed.get(name, name) for name in planned.values()}
     odd = sorted(expected ^ holding.named.keys())
     if odd:
-        yield f"{holding.file['path']} and the ledger differ in {few(odd)}"
+        yield f"{holding.artifact.path} and the ledger differ in {few(odd)}"
         return
     for key, name in planned.items():
         there, told = holding.tensors.get(key), holding.named[renamed.get(name, name)]
         if there is None or there.identity != told.identity:
-            yield f"{holding.file['path']} has {name} under another key than {key}"
-
-
-def mistyped(match: LayoutMatch, error: ConvcoreError) -> SourceError:
-    """Say that settings of a manifest are what a layout cannot work with."""
-    return _mistyped(match, error.what)
-
-
-def _mistyped(match: LayoutMatch, why: str) -> SourceError:
-    return SourceError(
-        f"the layout {match.layout.name} cannot take the settings in {manifest.NAME}: {why}",
-        remedy="convert the checkpoint again; the manifest was changed or damaged",
-    )
+            yield f"{holding.artifact.path} has {name} under another key than {key}"
 
 
 def _same_type(one: Any, other: Any) -> bool:

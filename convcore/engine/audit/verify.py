@@ -11,17 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from convcore.engine.audit.accounts import audit_accounts
-from convcore.engine.audit.graphs import audit_parity, not_run, uncomparable
 from convcore.engine.audit.holdings import Holding, audit_holdings, open_holdings
-from convcore.engine.audit.initializers import audit_initializers, graph_files
 from convcore.engine.audit.inventory import take_inventory
 from convcore.engine.audit.rederived import audit_model
-from convcore.engine.audit.reopened import reopen
 from convcore.engine.plan import SPLIT
+from convcore.engine.reopened import artifacts, recorded, reopen, rows_of
+from convcore.errors import VerificationError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
-from convcore.targets.target import Check
+from convcore.targets.target import Check, Reopened, Target
 
 
 def verify(
@@ -35,8 +36,8 @@ def verify(
     """Hold an output folder against its manifest, and each part of both against the others.
 
     Every file is hashed, once; where all are what the manifest lists, its ledger, components and
-    settings are held against the weight files, and every graph is run against the network that
-    these weights make.
+    settings are held against the weight files, and every target compares the rest: a graph is run
+    against the network that these weights make.
 
     Args:
         folder: What ``convcore convert`` wrote.
@@ -52,42 +53,54 @@ def verify(
         UsageError: The folder is no output of convcore.
         SourceError: Its manifest is damaged, or has settings that its layout cannot work with.
     """
-    content = manifest.load(folder)
+    content, targets = manifest.load(folder), registry.targets
+    given = {"atol": atol, "rtol": rtol, "allow_nan": allow_nan}
+    output = Reopened(folder, content["layout"])
     checks = [*take_inventory(folder, content), audit_accounts(content)]
     holdings: list[Holding] = []
     if all(check.passed for check in checks):
-        holdings = open_holdings(folder, content)
+        holdings = open_holdings(folder, content, targets)
         checks += audit_holdings(content, holdings)
     if not all(check.passed for check in checks):
         reason = "what lies there is not what was written"
-        return [*checks, *(not_run(file, reason) for file in graph_files(content))]
-    return [*checks, *_model(folder, content, registry, holdings, atol, rtol, allow_nan=allow_nan)]
+        output = attrs.evolve(output, unable=reason, sound=False)
+        return [*checks, *_rechecked(output, content, targets, given)]
+    tensors = {name: t for each in reversed(holdings) for name, t in each.named.items()}
+    output = attrs.evolve(output, tensors=tensors)
+    if output.layout not in registry.layouts and output.layout not in (None, SPLIT):
+        reason = f"the layout {output.layout} is not installed"
+        output = attrs.evolve(output, unable=reason)
+        unsettled = "settings and components not checked"
+        checks.append(Check(manifest.NAME, unsettled, True, {"reason": reason}))
+    else:
+        output = attrs.evolve(output, match=reopen(folder, registry, content))
+        if output.match is not None and output.layout not in (None, SPLIT):
+            checks += audit_model(folder, content, output.match, holdings, registry)
+    return [*checks, *_rechecked(output, content, targets, given)]
 
 
-def _model(
-    folder: Path,
+def _rechecked(
+    output: Reopened,
     content: Mapping[str, Any],
-    registry: Registry,
-    holdings: list[Holding],
-    atol: float | None,
-    rtol: float | None,
-    *,
-    allow_nan: bool,
+    targets: Mapping[str, Target],
+    given: Mapping[str, Any],
 ) -> Iterator[Check]:
-    missing = uncomparable() if graph_files(content) else None
-    if graph_files(content) and missing is None:
-        tensors = {name: t for each in reversed(holdings) for name, t in each.named.items()}
-        yield from audit_initializers(folder, content, tensors)
-    layout = content["layout"]
-    if layout not in registry.layouts and layout not in (None, SPLIT):
-        reason = f"the layout {layout} is not installed"
-        yield Check(manifest.NAME, "settings and components not checked", True, {"reason": reason})
-        yield from (not_run(file, reason) for file in graph_files(content))
-        return
-    match = reopen(folder, registry, content)
-    if layout not in (None, SPLIT):
-        yield from audit_model(folder, content, match, holdings, registry)
-    if missing is not None:
-        yield from (not_run(file, missing) for file in graph_files(content))
-        return
-    yield from audit_parity(folder, content, match, atol, rtol, allow_nan=allow_nan)
+    """Let every target compare what it made with the rest of the output."""
+    made = artifacts(content, targets)
+    rows = rows_of(content)
+    for name in dict.fromkeys(artifact.target for artifact in made):
+        target = targets.get(name)
+        if target is None or target.recheck is None:
+            continue
+        own = [artifact for artifact in made if artifact.target == name]
+        paths = {artifact.path for artifact in own}
+        told = attrs.evolve(
+            output,
+            options=target.settled({}, given),
+            rows=[row for path in paths for row in rows.get(path, ())],
+            checks=[check for check in recorded(content) if check.file in paths],
+        )
+        try:
+            yield from target.recheck(own, told)
+        except VerificationError as error:
+            yield from (Check(path, "recheck", False, {"problems": [error.what]}) for path in paths)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.errors import VerificationError
+from convcore.errors import SourceError, VerificationError
 from convcore.formats import open_archive, walk_tensors
-from convcore.targets.target import Check
+from convcore.targets.target import Check, LedgerEntry
 from convcore.targets.weights.bitwise import place_of, same_bits
-from convcore.tensors import Extent, LazyTensor, LocalFile
+from convcore.tensors import Extent, LazyTensor, LocalFile, TensorSpec
+from convcore.tensors.dtypes import BY_NAME
 from convcore.tensors.elements import numpy_type
 from convcore.tensors.faults import Malformed
 
 if TYPE_CHECKING:
     import numpy as np
+
+# What is said of a file that holds its source's bytes and nothing else.
+EXACT = "bytes equal to source"
+_HELD = ("written", "alias", "cast")
 
 
 def prove(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
@@ -59,10 +65,9 @@ def prove_bytes(path: Path, starts: Mapping[str, int], expected: Mapping[str, La
         raise _differs(
             path, sorted(starts.keys() ^ expected.keys())[0], "a key too many or too few"
         )
-    file = LocalFile(path)
-    for key, tensor in expected.items():
-        extent = Extent(file, starts[key], tensor.nbytes)
-        if not same_bits(LazyTensor.from_extents(tensor.spec, [extent], key=key), tensor):
+    specs = {key: (tensor.spec, starts[key]) for key, tensor in expected.items()}
+    for key, found in lying(path, specs).items():
+        if not same_bits(found, expected[key]):
             raise _differs(path, key, "other bytes than its source")
     return _proved(path, expected)
 
@@ -87,8 +92,7 @@ def prove_arrays(
         if (there.dtype, there.shape) != (kind, tensor.shape):
             said = f"{there.dtype} {there.shape} in place of {kind} {tensor.shape}"
             raise _differs(path, key, said)
-        held = LazyTensor.from_bytes(tensor.spec, there.tobytes(), name=str(path), key=key)
-        if not same_bits(held, tensor):
+        if not same_bits(from_arrays(path, {key: there})[key], tensor):
             raise _differs(path, key, "other bits than its source")
     return _proved(path, expected)
 
@@ -100,11 +104,81 @@ def _numpy_type(tensor: LazyTensor) -> np.dtype[Any]:
         raise fault.at(*tensor.place) from fault
 
 
+def differing(
+    rows: Iterable[LedgerEntry],
+    found: Mapping[str, LazyTensor],
+    sources: Mapping[str, LazyTensor],
+) -> Iterator[str]:
+    """Yield the tensors of a file that are not what the ledger says.
+
+    What is written or an alias has the bits of its source, what is cast those after the cast (which
+    takes torch); what is folded only shows in what the file computes.
+
+    Args:
+        rows: Of the ledger, all of one file.
+        found: Key in the file to tensor.
+        sources: Name, as the rows have it, to tensor; those that are not there are passed over.
+    """
+    for row in rows:
+        source = sources.get(row.tensor or "")
+        if row.tensor is None or source is None or row.state not in _HELD:
+            continue
+        there = found.get(row.key or "")
+        if there is not None and row.state == "cast" and there.shape == source.shape:
+            import torch
+
+            wide = source.load().to(getattr(torch, there.dtype)).contiguous()
+            if wide.reshape(-1).view(torch.uint8).numpy().tobytes() == b"".join(there.chunks()):
+                continue
+        elif there is not None and there.spec == source.spec and same_bits(there, source):
+            continue
+        yield row.tensor
+
+
+def lying(path: Path, places: Mapping[str, tuple[TensorSpec, int]]) -> dict[str, LazyTensor]:
+    """Return tensors that lie in a file as they are, dense and little endian.
+
+    Args:
+        path: The file.
+        places: Key to type and shape, and to the offset of the first byte.
+    """
+    file = LocalFile(path)
+    known: dict[tuple[TensorSpec, int], LazyTensor] = {}  # names of the same bytes share one
+    found = {}
+    for key, (spec, start) in places.items():
+        if (spec, start) not in known:
+            extent = Extent(file, start, prod(spec.shape) * BY_NAME[spec.dtype].itemsize)
+            known[spec, start] = LazyTensor.from_extents(spec, [extent], key=key)
+        found[key] = known[spec, start]
+    return found
+
+
+def from_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, LazyTensor]:
+    """Return arrays, which a library read from a file, as tensors.
+
+    Args:
+        path: The file, named in errors.
+        arrays: Key to array.
+
+    Raises:
+        SourceError: An array's type is none of torch's.
+    """
+    found = {}
+    for key, array in arrays.items():
+        if array.dtype.name not in BY_NAME:
+            raise SourceError(
+                f"{path.name}: {key} holds {array.dtype.name}, which is no type of a tensor",
+                remedy="take a file that was written from tensors",
+            )
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        spec = TensorSpec(array.dtype.name, array.shape)
+        found[key] = LazyTensor.from_bytes(spec, data, name=str(path), key=key)
+    return found
+
+
 def _proved(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
     nbytes = sum(tensor.nbytes for tensor in expected.values())
-    return Check(
-        path.name, "bytes equal to source", True, {"tensors": len(expected), "bytes": nbytes}
-    )
+    return Check(path.name, EXACT, True, {"tensors": len(expected), "bytes": nbytes})
 
 
 def _differs(path: Path, key: str, how: str) -> VerificationError:

@@ -2,6 +2,8 @@
 
 from convcore import Component, Layout, Source, Target, hookimpl
 
+convcore_api = 2
+
 
 @hookimpl
 def convcore_layouts():
@@ -15,7 +17,7 @@ def convcore_sources():
 
 @hookimpl
 def convcore_targets():
-    return [Target("safetensors", "not the built-in one", ".safetensors", _none, _none)]
+    return [Target("safetensors", "not the built-in one", _none, _none)]
 
 
 def _none(*given):

@@ -2,6 +2,8 @@
 
 from convcore import Component, Layout, hookimpl
 
+convcore_api = 2
+
 
 def schema(tensors):
     return tensors["a key that is not there"]

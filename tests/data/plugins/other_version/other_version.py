@@ -1,6 +1,6 @@
 """Made for an interface that this convcore does not have."""
 
-convcore_api = 2
+convcore_api = 3
 
 
 def convcore_layouts():

@@ -2,6 +2,8 @@
 
 from convcore import Component, Layout, hookimpl
 
+convcore_api = 2
+
 print("Thank you for installing prints_on_import!")
 
 

@@ -4,6 +4,8 @@ import time
 
 from convcore import Component, Layout, hookimpl
 
+convcore_api = 2
+
 time.sleep(0.7)
 
 

@@ -2,6 +2,8 @@
 
 from convcore import Source, hookimpl
 
+convcore_api = 2
+
 
 def read(given):
     return given.archive.tree["a key that is not there"]

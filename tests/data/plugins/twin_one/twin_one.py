@@ -2,6 +2,8 @@
 
 from convcore import Component, Layout, hookimpl
 
+convcore_api = 2
+
 
 @hookimpl
 def convcore_layouts():

@@ -2,6 +2,8 @@
 
 from convcore import hookimpl
 
+convcore_api = 2
+
 
 @hookimpl
 def convcore_converted(output_folder):

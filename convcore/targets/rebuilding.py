@@ -1,10 +1,11 @@
-"""Whether a network is as small as the weights it is to take, before it is made for real."""
+"""Networks made once more by what an output records, which anybody may have changed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from convcore.errors import SourceError
+from convcore.errors import PluginError, SourceError
+from convcore.targets.networks import build
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +15,42 @@ if TYPE_CHECKING:
 
 # What a network may hold beside the weights of the file: tied parameters, buffers not saved.
 _SPARE_NUMBERS, _SPARE_TENSORS = 1 << 24, 4096
+
+
+def graphs_again(match: LayoutMatch) -> dict[str, Graph]:
+    """Return the graphs of a match that was read back, by name; none without weights.
+
+    Raises:
+        SourceError: The settings recorded are of wrong types.
+        ConvcoreError: As ``LayoutMatch.graphs``.
+    """
+    try:
+        return {graph.name: graph for graph in match.graphs()} if match.states else {}
+    except PluginError as error:
+        raise mistyped(match, error.what) from error
+
+
+def build_again(graph: Graph, match: LayoutMatch) -> torch.nn.Module:
+    """Build the network of a match that was read back.
+
+    Raises:
+        SourceError: The settings recorded are of wrong types, or describe a network far larger than
+            its weights.
+        TargetError: As ``networks.build``.
+    """
+    refuse_oversized(graph, match)
+    try:
+        return build(graph, match)
+    except PluginError as error:
+        raise mistyped(match, error.what) from error
+
+
+def mistyped(match: LayoutMatch, why: str) -> SourceError:
+    """Say that settings of a manifest are what a layout cannot work with."""
+    return SourceError(
+        f"the layout {match.layout.name} cannot take the settings in manifest.json: {why}",
+        remedy="convert the checkpoint again; the manifest was changed or damaged",
+    )
 
 
 class _TooLarge(Exception):
