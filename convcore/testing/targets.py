@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from convcore.engine.audit.verify import verify
 from convcore.errors import ConvcoreError, PluginError
 from convcore.layouts.layout import Component, Layout
 from convcore.manifest import document as manifest
@@ -123,6 +124,20 @@ class TargetSuite(Suite):
     def test_files_hold_the_tensors_bit_for_bit(self, case: Case) -> None:
         """As ``read`` finds them, under the file and key that the ledger names."""
         assert _differing(self, case.report, originals(case.checkpoint)) == []
+
+    def test_what_it_wrote_is_read_back_and_verified(self, case: Case) -> None:
+        """``reopen`` gives what ``read`` finds, and ``convcore verify`` has no complaint."""
+        for artifact in case.report.plan.artifacts if case.thing.reopen is not None else ():
+            expected = self.read(case.report.output / artifact.path)
+            found = case.thing.tensors(case.report.output, artifact)
+
+            wrong = [
+                k for k in expected if k not in found or not same(found[k].load(), expected[k])
+            ]
+            assert not wrong, f"{artifact.path}: {', '.join(wrong)}"
+
+        failed = [check for check in verify(case.report.output, case.registry) if not check.passed]
+        assert not failed
 
     @pytest.mark.parametrize("kind", _KINDS)
     def test_odd_tensors_are_written_right_or_refused_before_writing(

@@ -84,6 +84,12 @@ FAULTS = {
         "from convcore import Check; yield Check(made.path, 'looked at', True)",
         "changed_byte_is_noticed",
     ),
+    "a target that reads back something else": Fault(
+        TARGET,
+        'p["start"]) for k',
+        'p["start"] ^ 4) for k',
+        "read_back_and_verified",
+    ),
     "a target that writes the time": Fault(
         TARGET,
         "json.dump(index, beside)",
