@@ -47,6 +47,11 @@ class Channel:
         return self.error <= self.allowed
 
     @property
+    def share(self) -> float:
+        """Error as a share of the limit."""
+        return self.error / self.allowed
+
+    @property
     def place(self) -> str:
         """Which channel, in words."""
         return "as a whole" if self.axis is None else f"channel {self.index} of axis {self.axis}"
@@ -69,7 +74,7 @@ def furthest(
     import numpy as np
 
     worst: Channel | None = None
-    for axis in _channel_axes(reference):
+    for axis in channel_axes(reference):
         noise, error, largest = (
             np.stack([_by_channel(values, axis) for values in each])
             for each in zip(
@@ -94,7 +99,7 @@ def furthest(
             float(allowed[place]),
             int(np.argmax(error[:, place])),
         )
-        if worst is None or one.error * worst.allowed > worst.error * one.allowed:
+        if worst is None or one.share > worst.share:
             worst = one
     return worst
 
@@ -114,7 +119,7 @@ def snr_db(reference: Sequence[Array], found: Sequence[Array]) -> float | None:
     return 10 * float(np.log10(signal / noise)) if signal else -np.inf
 
 
-def _channel_axes(arrays: Sequence[Array]) -> Iterator[int | None]:
+def channel_axes(arrays: Sequence[Array]) -> Iterator[int | None]:
     """Yield the last axis, and axis 1 of images; an axis that varies has no channels."""
     rank = arrays[0].ndim
     axes = (1, -1) if rank == 4 else (-1,) if rank > 1 else ()

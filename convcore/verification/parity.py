@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from convcore import onnx_runtime
-from convcore.targets.networks import run, run_exactly, widened
+from convcore.targets.networks import run
 from convcore.targets.target import Check
 from convcore.verification import channels, telling
 from convcore.verification.constants import disagreements
+from convcore.verification.exactness import Float64
 from convcore.verification.numerics import NOTHING, Tolerance, measure
-from convcore.verification.trials import Trial, inputs_of, trials
+from convcore.verification.trials import (
+    Effort,
+    Trial,
+    first_trial,
+    further_trials,
+    inputs_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import onnx_ir as ir
     import torch
 
     from convcore.layouts.graph import Graph
-    from convcore.verification.numerics import Arrays
+    from convcore.verification.numerics import Array, Arrays
 
 
 @attrs.frozen
 class Run:
-    """What was computed from one input: by torch, by the file, and by torch in float64."""
+    """What was computed from one input, by torch and by the file."""
 
     trial: Trial
     reference: Arrays
     found: Arrays
-    exact: Arrays | None
 
 
 def compare(
@@ -71,29 +76,31 @@ def compare(
         not shown by a comparison that passed (an output that never changes, NaN, no float64). A
         check failed with ``problems`` where something cannot be right.
     """
-    runs: list[Run] = []
-    misfits: list[str] = []
-    try:
-        runner = onnx_runtime.session(path)
-        names = [output.name for output in runner.get_outputs()]
-        wide: Mapping[str, torch.Tensor] | None = widened(module)
-        for trial in trials(module, graph, seed):
-            inputs = inputs_of(trial, module, graph)
-            reference = run(module, graph, inputs)
-            misfits += _misfits(graph, inputs, reference)
-            exact = None
-            if wide is not None and trial.exact:
-                exact = run_exactly(module, wide, graph, inputs)
-                if exact is None:
-                    wide = None  # nor will it for the inputs that follow
-            found = dict(zip(names, runner.run(None, inputs), strict=True))
-            runs.append(Run(trial, reference, found, exact))
-    except onnx_runtime.errors() as error:
-        problem = f"onnxruntime cannot run it: {onnx_runtime.told(error)}"
-        return Check(path.name, "parity", False, {"proved": False, "problems": [problem]})
+    first, effort = first_trial(graph, seed), Effort()
+    inputs = inputs_of(first, module, graph)
+    with effort.watching(module):
+        reference = run(module, graph, inputs)
+    with effort.threads() as threads:
+        runs: list[Run] = []
+        misfits: list[str] = []
+        try:
+            runner = onnx_runtime.session(path, threads, spinning=False)
+            names = [output.name for output in runner.get_outputs()]
+            for trial in (first, *further_trials(graph, effort, seed)):
+                if trial is not first:
+                    inputs = inputs_of(trial, module, graph)
+                    reference = run(module, graph, inputs)
+                misfits += _misfits(graph, inputs, reference)
+                found = dict(zip(names, runner.run(None, inputs), strict=True))
+                runs.append(Run(trial, reference, found))
+        except onnx_runtime.errors() as error:
+            problem = f"onnxruntime cannot run it: {onnx_runtime.told(error)}"
+            return Check(path.name, "parity", False, {"proved": False, "problems": [problem]})
+        again = [partial(inputs_of, one.trial, module, graph) for one in runs]
+        float64 = Float64(module, graph, again)
+        judged = _judged(runs, float64, stated=(atol, rtol) != (None, None), allow_nan=allow_nan)
     passed, figures = measure([(one.reference, one.found) for one in runs], Tolerance(atol, rtol))
-    figures["float64"] = wide is not None
-    problems, unproved, worst = _judged(runs, atol, rtol, figures, allow_nan=allow_nan)
+    problems, unproved = judged.problems, judged.unproved
     if program is not None:
         wrong, unexplained = disagreements(path, program, graph.affine)
         problems, unproved = problems + wrong, unproved + unexplained
@@ -101,8 +108,10 @@ def compare(
     if own == [NOTHING]:  # every NaN and infinity stands where it should; ``_judged`` tells them
         own, passed = [], True
     problems = [*dict.fromkeys([*own, *problems, *misfits])]
-    asked = {"atol": atol, "rtol": rtol, "worst_channel": worst}
-    figures |= {name: value for name, value in asked.items() if value is not None}
+    figures["float64"] = float64.possible
+    known = {"atol": atol, "rtol": rtol, "worst_channel": judged.worst}
+    figures |= {name: value for name, value in known.items() if value is not None}
+    figures |= {"constant_channels": judged.still} if judged.still else {}
     figures["inputs"] = [str(one.trial) for one in runs]
     figures["proved"] = passed and not problems and not unproved
     for name, sentences in (("unproved", unproved), ("problems", problems)):
@@ -111,54 +120,49 @@ def compare(
     return Check(path.name, "parity", passed and not problems, figures)
 
 
-def _judged(
-    runs: Sequence[Run],
-    atol: float | None,
-    rtol: float | None,
-    figures: dict[str, Any],
-    *,
-    allow_nan: bool,
-) -> tuple[list[str], list[str], dict[str, Any] | None]:
-    """Return what cannot be right, what is not proved, and the figures of the worst channel."""
-    problems: list[str] = []
-    unproved: list[str] = []
-    worst: channels.Channel | None = None
-    told: dict[str, Any] | None = None
+@attrs.define
+class Judged:
+    """What the outputs of all runs show.
+
+    Attributes:
+        problems: What cannot be right.
+        unproved: What is not shown.
+        still: By output, how many channels are the same for every input.
+        worst: The channel that comes nearest to its limit.
+    """
+
+    problems: list[str] = attrs.field(factory=list)
+    unproved: list[str] = attrs.field(factory=list)
+    still: dict[str, int] = attrs.field(factory=dict)
+    worst: dict[str, Any] | None = None
+
+
+def _judged(runs: Sequence[Run], float64: Float64, *, stated: bool, allow_nan: bool) -> Judged:
+    judged = Judged()
+    numbers: dict[str, tuple[Sequence[Array], Sequence[Array]]] = {}
     for name in runs[0].reference:
         reference = [one.reference[name] for one in runs]
-        found = [one.found.get(name) for one in runs]
-        if any(
-            f is None or (f.shape, f.dtype) != (r.shape, r.dtype)
-            for r, f in zip(reference, found, strict=True)
-        ):
+        found = [one.found[name] for one in runs if name in one.found]
+        if [(one.shape, one.dtype) for one in found] != [(r.shape, r.dtype) for r in reference]:
             continue  # ``measure`` has said so
-        there = [one for one in found if one is not None]
         if telling.never_a_number(reference):
             said = f"output {name} is NaN for every input"
-            (unproved if allow_nan else problems).append(said)
+            (judged.unproved if allow_nan else judged.problems).append(said)
             continue
+        judged.unproved += telling.unknown_channels(name, reference)
         silent = telling.silence(name, reference)
         if silent is not None:
-            unproved.append(silent)
+            judged.unproved.append(silent)
         elif still := telling.constant_channels(reference):
-            figures.setdefault("constant_channels", {})[name] = still
-        if reference[0].dtype.kind != "f":
-            continue
-        exact = [None if one.exact is None else one.exact[name] for one in runs]
-        if not figures["float64"]:
-            ratio = channels.snr_db(reference, there)
-            if ratio is not None and ratio < channels.SNR_DB:
-                problems.append(
-                    f"output {name} has a signal-to-noise ratio of {ratio:.1f} dB, less than "
-                    f"{channels.SNR_DB:g} dB (the network does not run in float64)"
-                )
-            continue
-        one = channels.furthest(reference, there, exact)
-        if one is None:
-            continue
-        if worst is None or one.error * worst.allowed > worst.error * one.allowed:
-            worst = one
-            told = {"output": name, **attrs.asdict(one), "run": str(runs[one.run].trial)}
+            judged.still[name] = still
+        if reference[0].dtype.kind == "f":
+            numbers[name] = reference, found
+    worst = {name: float64.furthest(name, *each) for name, each in numbers.items()}
+    if not float64.possible:
+        judged.problems += _noisy(numbers)
+        return judged
+    there = {name: one for name, one in worst.items() if one is not None}
+    for name, one in there.items():
         if not one.fits:
             said = (
                 f"output {name}, {one.place}, is {one.error:.3g} from the float64 result where "
@@ -166,8 +170,23 @@ def _judged(
                 f"(inputs: {runs[one.run].trial})"
             )
             # A tolerance that somebody stated is an answer to this, but no proof.
-            (problems if atol is None and rtol is None else unproved).append(said)
-    return problems, unproved, told
+            (judged.unproved if stated else judged.problems).append(said)
+    if there:
+        name, one = max(there.items(), key=lambda item: item[1].share)
+        trial = str(runs[one.run].trial)
+        judged.worst = {"output": name, **attrs.asdict(one), "run": trial}
+    return judged
+
+
+def _noisy(numbers: Mapping[str, tuple[Sequence[Array], Sequence[Array]]]) -> Iterator[str]:
+    """Yield outputs that are far from the network's, where there is no float64 to tell by."""
+    for name, (reference, found) in numbers.items():
+        ratio = channels.snr_db(reference, found)
+        if ratio is not None and ratio < channels.SNR_DB:
+            yield (
+                f"output {name} has a signal-to-noise ratio of {ratio:.1f} dB, less than "
+                f"{channels.SNR_DB:g} dB (the network does not run in float64)"
+            )
 
 
 def _misfits(graph: Graph, inputs: Arrays, outputs: Arrays) -> Iterator[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from convcore.names import counted, few
+from convcore.verification.channels import channel_axes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +23,30 @@ def never_a_number(reference: Sequence[Array]) -> bool:
 
     floats = [one for one in reference if one.dtype.kind == "f" and one.size]
     return bool(floats) and all(bool(np.isnan(one).all()) for one in floats)
+
+
+def unknown_channels(name: str, reference: Sequence[Array]) -> Iterator[str]:
+    """Say which channels are NaN for every input, in an output of which others are not.
+
+    Args:
+        name: Of the output.
+        reference: What the network gave in each run; not all of it NaN.
+    """
+    import numpy as np
+
+    if reference[0].dtype.kind != "f" or not any(np.isnan(one).any() for one in reference):
+        return
+    for axis in channel_axes(reference):
+        if axis is None:
+            continue
+        rows = [np.moveaxis(one, axis, -1).reshape(-1, one.shape[axis]) for one in reference]
+        lost = np.flatnonzero(np.isnan(np.concatenate(rows)).all(axis=0))
+        if lost.size:
+            names = few([str(place) for place in lost])
+            yield (
+                f"{counted(lost.size, 'channel')} of axis {axis} of output {name}, NaN for every "
+                f"input: {names}"
+            )
 
 
 def silence(name: str, reference: Sequence[Array]) -> str | None:
