@@ -39,6 +39,30 @@ def test_an_option_that_no_target_heeds_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--to", "onnx", "--config", "onnx.opset=99"], 5, "opset 99 is not supported"),
+        (["--to", "onnx", "--config", "opset=99"], 5, "opset 99 is not supported"),
+        (
+            ["--to", "onnx", "--config", "onnx.opset=new"],
+            2,
+            "onnx.opset='new' is not a legal value",
+        ),
+        (["--to", "onnx", "--config", "onnx.atol=-1"], 2, "is not a legal value: give 0 or more"),
+        (["--to", "onnx", "--config", "onnx.opset=20", "--opset", "20"], 2, "given twice"),
+        (["--to", "pth", "--config", "onnx.opset=20"], 2, "means nothing"),
+    ],
+    ids=["of its target", "alone", "no number", "no tolerance", "twice", "of another target"],
+)
+def test_an_option_of_a_target_is_typed_and_given_once(
+    words: list[str], code: int, said: str, example: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    answered, what = refused(["convert", example, "-o", tmp_path / "out", *words], capsys)
+
+    assert (answered, said in what) == (code, True), what
+
+
+@pytest.mark.parametrize(
     ("words", "named"),
     [
         (["--component", "discriminator_A", "--no-discriminators"], "--component discriminator_A"),
