@@ -271,15 +271,16 @@ def _of_plans(
 def _of_names(
     holding: Holding, planned: Mapping[str, str], renamed: Mapping[str, str]
 ) -> Iterator[str]:
-    expected = {renamed.get(name, name) for name in planned.values()}
-    odd = sorted(expected ^ holding.named.keys())
+    cast = {row.tensor for row in holding.rows if row.state == "cast" and holding.rechecked}
+    expected = {key: renamed.get(name, name) for key, name in planned.items()}
+    odd = sorted((set(expected.values()) - cast) ^ holding.named.keys())
     if odd:
         yield f"{holding.artifact.path} and the ledger differ in {few(odd)}"
         return
-    for key, name in planned.items():
-        there, told = holding.tensors.get(key), holding.named[renamed.get(name, name)]
-        if there is None or there.identity != told.identity:
-            yield f"{holding.artifact.path} has {name} under another key than {key}"
+    for key, name in expected.items():
+        there, told = holding.tensors.get(key), holding.named.get(name)
+        if told is not None and (there is None or there.identity != told.identity):
+            yield f"{holding.artifact.path} has {planned[key]} under another key than {key}"
 
 
 def _same_type(one: Any, other: Any) -> bool:

@@ -97,7 +97,7 @@ def _rechecked(
         told = attrs.evolve(
             output,
             options=target.settled({}, given),
-            rows=[row for path in paths for row in rows.get(path, ())],
+            rows=[row for artifact in own for row in rows.get(artifact.path, ())],
             checks=[check for check in recorded(content) if check.file in paths],
         )
         try:
