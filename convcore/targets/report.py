@@ -49,9 +49,9 @@ class Plan(Noun):
 
         Returns:
             The file's name and its tensors under their names in the checkpoint; None where no step
-            writes a weight file of this component.
+            writes a weight file of this component that its target reads back.
         """
-        for step in self.steps:
+        for step in (step for step in self.steps if step.target.reopen is not None):
             for artifact in step.artifacts:
                 if artifact.kind == "weights" and artifact.of == component:
                     found = step.target.tensors(folder, artifact)

@@ -96,3 +96,15 @@ def test_a_document_that_is_no_json_is_a_fault_of_its_layout(
 def test_a_document_cannot_take_the_manifest_s_place(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two outputs would have one name"):
         run(registry(documents=lambda match: {"manifest.json": {}}), tmp_path)
+
+
+def test_what_a_target_does_not_read_back_is_nobody_s_reference(tmp_path: Path) -> None:
+    known = registry()
+    report = convert(Request(EXAMPLE, tmp_path / "out", ("odd", "pth")), known)
+
+    plan = report.plan
+
+    assert plan.written(tmp_path / "out", "all") is None
+    file, tensors = plan.written(tmp_path / "out", "generator_AB")
+    assert file == "generator_AB.pth"
+    assert tensors.keys() == plan.match.states["generator_AB"].keys()
