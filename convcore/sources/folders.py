@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from convcore.errors import SourceError
-from convcore.formats import Archive
+from convcore.formats import Archive, walk_tensors
 from convcore.names import counted, few
 from convcore.sources.checkpoint import read_selected
-from convcore.sources.groups import generator_states, scan
+from convcore.sources.groups import scan
 from convcore.sources.neighbours import is_index, shard_names
 from convcore.sources.networks import is_network
 from convcore.sources.snapshots import Shapes, snapshots
@@ -47,12 +47,6 @@ class _Found:
     archive: Archive
     shapes: Shapes
 
-    @property
-    def only_training(self) -> bool:
-        """Whether all its tensors are state of training."""
-        groups = scan(self.archive.tree, file=self.path)
-        return all(group.training or group.perhaps or generator_states(group) for group in groups)
-
 
 def read_folder(given: Input, *, source: str) -> Checkpoint | None:
     """Read the checkpoint files of a folder as one tree.
@@ -84,9 +78,6 @@ def read_folder(given: Input, *, source: str) -> Checkpoint | None:
         with_network = top
     if not given.only:
         _refuse_snapshots(given, with_network)
-    passed = [each.name for each in found if not each.shapes and each.only_training]
-    if passed and with_network:
-        said.append(f"passed over, no network: {few(passed, 8)}")
     tree = _tree(found, with_network)
     if not tree:
         return None
@@ -99,6 +90,10 @@ def read_folder(given: Input, *, source: str) -> Checkpoint | None:
     checkpoint = read_selected(
         attrs.evolve(given, archive=archive), source=source, evidence=tuple(said)
     )
+    passed = list(_passed_over(found, with_network, checkpoint))
+    if passed:
+        told = f"passed over, no network: {few(passed, 8)}"
+        checkpoint = attrs.evolve(checkpoint, evidence=(*checkpoint.evidence, told))
     sidecars = _sidecars(given.path, with_network)
     return attrs.evolve(checkpoint, sidecars={**checkpoint.sidecars, **sidecars})
 
@@ -240,6 +235,18 @@ def _refuse_snapshots(given: Input, found: list[_Found]) -> None:
             seen=[f"{each.name}: {counted(len(each.shapes), 'tensor')}" for each in found][:40],
             remedy=f"choose one, for example --only {group[-1]}; --only '*' takes all as networks",
         )
+
+
+def _passed_over(
+    found: list[_Found], with_network: list[_Found], checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Yield the files of which nothing is taken."""
+    tops = {place.partition(".")[0] for place in checkpoint.left}
+    for each in found:
+        if each not in with_network:
+            tensors = any(True for _ in walk_tensors(each.archive.tree, file=each.path))
+            if not tensors or each.key[0] in tops:
+                yield each.name
 
 
 def _tree(found: list[_Found], with_network: list[_Found]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -16,6 +16,7 @@ from convcore.names import counted
 from convcore.noun import Noun
 from convcore.sources.names import key_text, turned_to_text
 from convcore.sources.vocabulary import (
+    ATTACHED,
     ATTRIBUTE_OF,
     any_parameter,
     is_generator_state,
@@ -121,6 +122,7 @@ def scan(tree: Any, *, file: object, path: tuple[str, ...] = ()) -> list[Group]:
         depth = len(stack) - 1
         if isinstance(step.value, LazyTensor | TypedStorage):
             groups.append(_loose(step, {"": step.value}))
+            stack.append(_attached(step.path, [("", step.value)]))
             continue
         if not trail.enter(step.value, depth):
             continue
@@ -236,7 +238,10 @@ def _below(step: _Step) -> Iterator[_Step]:
     # Of a container with tensors of its own the parts have their names from ``_own``.
     parts = iter_parts(value) if mapping is None else _named(mapping)
     for name, item in parts:
-        if type(item) in _PLAIN or _is_tensor(item):
+        if _is_tensor(item):
+            yield from _attached(step.path, [(name, item)])
+            continue
+        if type(item) in _PLAIN:
             continue
         content = training_by_content(as_mapping(item))
         yield _Step(
@@ -279,12 +284,22 @@ def _attributes(step: _Step) -> Iterator[_Step]:
             if name == "_modules":
                 inner = [((*path, key), part) for key, part in item.items() if part is not None]
                 stack.extend(reversed(inner))
+            elif name == "_parameters" and isinstance(item, dict):
+                yield from _attached(path, item.items())
             elif name == "_buffers" and isinstance(item, dict):
+                yield from _attached(path, item.items())
                 for key, buffer in item.items():
                     if buffer is not None and key in hidden:
                         yield _Step(buffer, (*path, str(key)), reason)
             elif name not in _OF_MODULES and type(item) not in _PLAIN:
                 yield _Step(item, (*path, name), reason)
+
+
+def _attached(path: tuple[str, ...], items: Iterable[tuple[str, Any]]) -> Iterator[_Step]:
+    """Yield what was saved as attributes of tensors."""
+    for name, item in items:
+        if isinstance(item, LazyTensor) and item.attached is not None:
+            yield _Step(item.attached, (*path, name) if name else path, ATTACHED)
 
 
 def generator_states(group: Group) -> list[str]:

@@ -42,7 +42,7 @@ def no_network(given: Input, tree: Any, selection: Selection) -> SourceError:
         if place in selection.rest:
             sizes[why] += selection.rest[place].nbytes
             names.setdefault(why, []).append(place)
-    held = [_ARTICLES.get(why, why) for why in sizes]
+    held = [_ARTICLES.get(why, why.replace(OBJECT, "attributes of a ")) for why in sizes]
     seen += [
         f"{_ARTICLES.get(why, why)}: {few(places)} ({counted(len(places), 'tensor')}, "
         f"{sizes[why]:,} bytes)"

@@ -295,6 +295,11 @@ class _Chooser:
         taken.sort(key=lambda network: self.position(network))
         undecided: tuple[str, ...] = ()
         if pairs and self.weights is None:
+            self.evidence += [
+                f"weights as trained ({pair.raw.place or 'the top'}) and an average of them "
+                f"({pair.averaged.place}) are both there: --weights raw, averaged or auto chooses"
+                for pair in pairs
+            ]
             undecided = tuple(
                 place or "the top"
                 for pair in pairs
@@ -362,7 +367,8 @@ class _Chooser:
                 f"({counted(len(statistics), 'tensor')}, {size:,} bytes)"
             )
         for network in taken:
-            self.evidence += network.said
+            where = f"{network.place}: " if len(taken) > 1 else ""
+            self.evidence += [f"{where}{sentence}" for sentence in network.said]
             self.left |= network.plain
             if network.inside:
                 self.evidence.append(

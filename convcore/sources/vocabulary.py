@@ -175,11 +175,13 @@ def any_parameter(names: Iterable[str]) -> bool:
 FIGURE, COUNTER, UNFIT = "a figure of training", "counter of an average", "an average that fits "
 ASIDE, NO_TENSOR, CHOSEN = "--key", ", not a tensor", "--weights "
 OBJECT, ATTRIBUTE_OF, ALONE = "attribute of a ", "plain attribute of ", "beside no network"
+ATTACHED = "attached to a tensor"
 _HYPER = "hyper-parameter, not part of the model"
 _EXTRA = "extra state of a module"
 _TOLD = frozenset(
     (
-        *_WHOLE.values(), *_PERHAPS.values(), FIGURE, COUNTER, ASIDE, ALONE, _HYPER, _EXTRA,
+        *_WHOLE.values(), *_PERHAPS.values(), FIGURE, COUNTER, ASIDE, ALONE, ATTACHED, _HYPER,
+        _EXTRA,
         "optimizer state", "scheduler state", "gradient scaler state", "random number state",
     )
 )  # fmt: skip

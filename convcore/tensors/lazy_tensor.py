@@ -36,6 +36,7 @@ class LazyTensor:
         parameter: Whether it was an ``nn.Parameter``.
         numpy_array: Whether it was a NumPy array.
         unsupported: What kind of tensor this is whose bytes are not read (``sparse``), or None.
+        attached: What was saved as attributes of the tensor itself, or None.
     """
 
     spec: TensorSpec
@@ -48,6 +49,7 @@ class LazyTensor:
     parameter: bool = False
     numpy_array: bool = False
     unsupported: str | None = None
+    attached: Any = attrs.field(default=None, repr=False)
 
     @classmethod
     def from_bytes(

@@ -215,6 +215,17 @@ def test_a_module_s_tensors_that_its_state_dict_lacks_have_rows(tmp_path: Path) 
     assert why == {"0.scale": linear, "1.mask": linear}
 
 
+def test_tensors_that_are_attributes_of_tensors_have_rows(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.rand(2, 3))
+    weight.scale = torch.rand(2)
+
+    path = save({"fc.weight": weight, "fc.bias": torch.rand(2)}, tmp_path)
+    report = convcore.convert(path, tmp_path / "out")
+
+    why = {r["tensor"]: r["reason"] for r in report.manifest["ledger"] if r["state"] == "dropped"}
+    assert why == {"fc.weight.scale": "attached to a tensor"}
+
+
 def test_entries_of_a_state_dict_that_are_no_tensors_have_rows(tmp_path: Path) -> None:
     tree = {**UP, "temperature": 0.07, "0._extra_state": io.BytesIO(b"scales"), "version": "2"}
 

@@ -86,15 +86,15 @@ def _device_tensor(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
 def _from_type(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
     """``_rebuild_from_type_v2(func, type, args, state)``: the data are what func rebuilds."""
     check_count(args, 4, 4, "_rebuild_from_type_v2")
-    function, kind, inner, _ = args
+    function, kind, inner, state = args
     rebuild = reading.rebuilds.get(function) if type(function) is Opaque else None
     if rebuild is None or type(inner) is not tuple or rebuild is _from_type:
         name = function.qualified_name if type(function) is Opaque else type(function).__name__
         raise Malformed(f"a tensor is rebuilt by {name}, which is not known")
     tensor = is_tensor(rebuild(reading, inner), "a tensor subclass")
     if type(kind) is Opaque and kind.name in ("Parameter", "UninitializedParameter"):
-        return attrs.evolve(tensor, parameter=True)
-    return tensor
+        tensor = attrs.evolve(tensor, parameter=True)
+    return attrs.evolve(tensor, attached=state) if state else tensor
 
 
 _UTILS = "torch._utils"

@@ -123,7 +123,8 @@ def _parameter(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
     data = is_tensor(args[0], "a parameter")
     wanted = args[1] if len(args) > 1 else True
     reading.charged += 300
-    return attrs.evolve(data, parameter=True, requires_grad=wanted is True)
+    state = (args[3] or None) if len(args) > 3 else None
+    return attrs.evolve(data, parameter=True, requires_grad=wanted is True, attached=state)
 
 
 def _buffer(reading: Reading, args: tuple[Any, ...]) -> LazyTensor:
