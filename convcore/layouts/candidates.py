@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -110,6 +110,21 @@ def covered(
     except ConvcoreError:
         return None
     return frozenset(specs.keys() & schema.shapes.keys()), solve(schema, specs)
+
+
+def partly(checkpoint: Checkpoint) -> Callable[[Candidate], bool]:
+    """Return whether most keys of a layout are there, and components that it requires are not."""
+    specs = {key: tensor.spec for key, tensor in checkpoint.tensors.items()}
+
+    def judge(candidate: Candidate) -> bool:
+        found = covered(candidate.layout, specs) if candidate.absent else None
+        if found is None:
+            return False
+        shared, solution = found
+        known = len(shared) + len(solution.missing)
+        return len(shared) >= _NEAR * known and len(shared) >= _NEAR * len(specs)
+
+    return judge
 
 
 def candidates(checkpoint: Checkpoint, registry: Registry) -> tuple[Candidate, ...]:

@@ -10,7 +10,7 @@ import attrs
 from convcore.errors import LayoutError, UsageError
 from convcore.formats import as_mapping
 from convcore.layouts.assumption import Assumption
-from convcore.layouts.candidates import REMAINDER, Candidate, candidates, consider
+from convcore.layouts.candidates import REMAINDER, Candidate, candidates, consider, partly
 from convcore.layouts.layout import LAYOUT_FILE, Component, Layout, LayoutMatch
 from convcore.layouts.mismatch import SHOWN, incomplete, unexplained
 from convcore.layouts.settings import Settler
@@ -70,8 +70,9 @@ def find_layout(
                 return assemble(known, with_attribute)
         held = candidates(checkpoint, registry)
         known = _choose(held, checkpoint, registry)
-        # A layout that the user described has to fit.
-        if known is None and networks and not registry.declared_by(LAYOUT_FILE):
+        # A layout that the user described has to fit; so has one of which only a part is missing.
+        meant = registry.declared_by(LAYOUT_FILE) or any(map(partly(checkpoint), held))
+        if known is None and networks and not meant:
             return by_networks(checkpoint)
         if known is None:
             raise _unknown(held, checkpoint, registry)

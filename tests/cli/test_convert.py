@@ -229,17 +229,18 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
 
 def test_an_existing_output_is_kept_or_replaced_as_a_whole(convcore, example, tmp_path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "precious.txt").write_text("mine")
+    words = ("convert", example, "-o", out)
+    first = convcore(*words, "--component", "generator_AB")
+    before = sorted(path.name for path in out.iterdir())
 
-    refused = convcore("convert", example, "-o", out)
-    kept = (out / "precious.txt").read_text()
-    replaced = convcore("convert", example, "-o", out, "--overwrite")
+    refused = convcore(*words)
+    kept = sorted(path.name for path in out.iterdir())
+    replaced = convcore(*words, "--overwrite", "--component", "generator_BA")
 
-    assert refused.code == 2
-    assert kept == "mine"
-    assert replaced.code == 0
-    assert not (out / "precious.txt").exists()
+    assert (first.code, refused.code, replaced.code) == (0, 2, 0)
+    assert kept == before
+    assert (out / "generator_BA.pth").exists()
+    assert not (out / "generator_AB.pth").exists()
 
 
 def test_an_output_inside_the_input_folder_is_refused(convcore, example, tmp_path) -> None:

@@ -96,8 +96,10 @@ def test_a_run_that_saved_no_weights_is_named_as_such(registry: Registry, tmp_pa
 def test_a_folder_of_transformers_own_is_no_run(registry: Registry, tmp_path: Path) -> None:
     torch.save({"embeddings.weight": torch.ones(2)}, tmp_path / "pytorch_model.bin")
 
-    with pytest.raises(SourceError, match="no checkpoint that a source knows"):
-        inspect(InspectOptions(tmp_path), registry)
+    found = inspect(InspectOptions(tmp_path), registry)
+
+    assert found.layout is None
+    assert found.document["source"] == "state-dict"
 
 
 def test_a_folder_of_runs_gives_one_row_each_in_the_order_of_seeds(
