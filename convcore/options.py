@@ -168,7 +168,7 @@ class Opening(Noun):
         default=(),
         converter=_names,
         metadata=given(
-            "Give tensors other names; * matches within a name. Repeats.",
+            "Give tensors other names (of diff: those of A); * matches within a name. Repeats.",
             metavar="OLD=NEW|FILE.toml|weight-norm", repeats=True,
         ),
     )  # fmt: skip

@@ -28,6 +28,8 @@ def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
     click.echo(f"{'identical' if result['identical'] else 'different'}: {counts}")
     for which, wrappers in result["wrappers"].items():
         show.lines(f"Wrappers taken off the {which}", wrappers)
+    renamed = [f"{name} is {before}" for name, before in result["renamed"].items()]
+    show.lines("Renamed in the first", renamed)
     if result["changed"]:
         rows = [(item["name"], *_how(item)) for item in result["changed"]]
         show.table("Changed", ("tensor", "largest difference", "elements changed"), rows)

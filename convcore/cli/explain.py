@@ -21,12 +21,15 @@ def command(folder: Path, tensor: str, as_json: bool) -> None:
     from convcore.names import nearest
 
     content = manifest.load(folder)
-    rows = [row for row in content["ledger"] if tensor in (row["tensor"], row["key"])]
+    # Under any of its names: in the source, in a file, without wrappers or as --rename gave it.
+    spelt = [name for name, author in content.get("spelt", {}).items() if author == tensor]
+    keys = {tensor, *(content["renamed"].get(name, name) for name in (tensor, *spelt))}
+    rows = [row for row in content["ledger"] if row["tensor"] in keys or row["key"] == tensor]
     if not rows:
         known = {str(row["tensor"]) for row in content["ledger"]}
         raise UsageError(
             f"the ledger of {folder} has no tensor {tensor!r}",
-            seen=nearest(tensor, known, 3),
+            seen=nearest(tensor, known | set(content["renamed"]), 3),
             remedy="give a name that convcore inspect --tensors shows",
         )
     if as_json:

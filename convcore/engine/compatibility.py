@@ -40,6 +40,13 @@ def refuse_other_model(before: Mapping[str, Any], match: LayoutMatch, output: Pa
             f"{output} holds the layout {before['layout'] or 'of nobody'}, not {layout}",
             remedy=_REMEDY,
         )
+    checkpoint = match.checkpoint
+    named = before["renamed"], before.get("spelt", {})
+    if (named[1] or checkpoint.spelt) and named != (checkpoint.renamed, checkpoint.spelt):
+        raise UsageError(
+            f"{output} was written under other names than --rename gives now",
+            remedy=f"give the same --rename; or {_REMEDY}",
+        )
     differing = [
         part["name"]
         for part in before["components"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from convcore.names import counted
 from convcore.options import DEFAULT_TARGET, DiffOptions
 from convcore.sources.distance import weight_set
 from convcore.sources.reading import read_checkpoint
-from convcore.sources.selection import WeightSet
+from convcore.sources.renaming import renamed
+from convcore.sources.source import Checkpoint
 from convcore.targets.weights import bounded
 from convcore.tensors import LazyTensor
 from convcore.tensors.in_step import in_step
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PIECE = 1 << 20
+_SIDES = ("first", "second")
 
 
 def diff(asked: DiffOptions, registry: Registry) -> dict[str, Any]:
@@ -38,17 +40,16 @@ def diff(asked: DiffOptions, registry: Registry) -> dict[str, Any]:
         ``identical`` and, by name, what is ``same``, ``changed`` (with the largest absolute
         difference, or the two shapes), ``missing`` from the second and ``added`` in it;
         ``wrappers`` says what was taken off the names of which, ``weight_sets`` which sets of
-        weights each file holds.
+        weights each file holds, ``renamed`` the keys of those that ``--rename`` is for.
 
     Raises:
         ConvcoreError: One of them cannot be read.
     """
-    sides = ((asked.first, asked.key_a), (asked.second, asked.key_b))
-    found = [
-        named_tensors(path, registry, **asked.opening() | ({"key": key} if key else {}))
-        for path, key in sides
-    ]
-    (one, two), renamed, sets = zip(*found, strict=True)
+    found = list(opened(asked, registry))
+    wrappers = [_wrappers({} if each.spelt else each.renamed) for each in found]
+    if asked.rename:
+        found[0] = renamed(found[0], asked.rename)
+    one, two = (each.tensors for each in found)
     for tensors in (one, two):
         bounded(tensors)
     same, changed = [], []
@@ -74,23 +75,24 @@ def diff(asked: DiffOptions, registry: Registry) -> dict[str, Any]:
         "changed": changed,
         "missing": missing,
         "added": added,
-        "wrappers": {"first": _wrappers(renamed[0]), "second": _wrappers(renamed[1])},
+        "wrappers": dict(zip(_SIDES, wrappers, strict=True)),
+        "renamed": dict(found[0].renamed) if asked.rename else {},
         "weight_sets": {
-            name: [weight_set(each) for each in held]
-            for name, held in zip(("first", "second"), sets, strict=True)
+            side: [weight_set(each) for each in held.weight_sets]
+            for side, held in zip(_SIDES, found, strict=True)
         },
     }
 
 
-def named_tensors(
-    path: Path, registry: Registry, **options: Any
-) -> tuple[Mapping[str, LazyTensor], Mapping[str, str], tuple[WeightSet, ...]]:
-    """Return the tensors of a checkpoint or an output folder, named without wrappers.
+def opened(asked: DiffOptions, registry: Registry) -> Iterator[Checkpoint]:
+    """Read both, named without wrappers and not renamed yet: ``--rename`` is for the first."""
+    for path, key in ((asked.first, asked.key_a), (asked.second, asked.key_b)):
+        options = asked.opening() | {"rename": ()} | ({"key": key} if key else {})
+        yield named_tensors(path, registry, **options)
 
-    Returns:
-        Name to tensor, name to the key in the file where a wrapper was taken off, and the sets of
-        weights there are.
-    """
+
+def named_tensors(path: Path, registry: Registry, **options: Any) -> Checkpoint:
+    """Return a checkpoint, or an output folder as one, its tensors named without wrappers."""
     if (path / manifest.NAME).is_file():
         content = manifest.load(path)
         found = written(path, content, registry.targets)
@@ -100,11 +102,14 @@ def named_tensors(
                 remedy=f"add them with --to {DEFAULT_TARGET} --add, or give the checkpoint it was "
                 "made from",
             )
-        renamed = content["renamed"]
-        names = {original: name for name, original in renamed.items()}
-        return {names.get(key, key): tensor for key, tensor in found.items()}, renamed, ()
-    checkpoint = read_checkpoint(path, registry, **options)
-    return checkpoint.tensors, checkpoint.renamed, checkpoint.weight_sets
+        keys = content["renamed"]
+        names = {original: name for name, original in keys.items()}
+        tensors = {names.get(key, key): tensor for key, tensor in found.items()}
+        origin, spelt = content["source"], content.get("spelt", {})
+        return Checkpoint(
+            path, origin["source"], origin["format"], tensors, renamed=keys, spelt=spelt
+        )
+    return read_checkpoint(path, registry, **options)
 
 
 def _wrappers(renamed: Mapping[str, str]) -> list[str]:

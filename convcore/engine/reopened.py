@@ -50,6 +50,7 @@ def reopen(
         content["source"]["format"],
         tensors,
         renamed=content.get("renamed", {}),
+        spelt=content.get("spelt", {}),
         networks={STATISTICS: tuple(content["statistics"])} if "statistics" in content else {},
         evidence=tuple(content["evidence"]),
     )

@@ -65,6 +65,7 @@ def build(
         "settings": settings(match),
         "sizes": dict(match.sizes),
         "renamed": dict(checkpoint.renamed),
+        **({"spelt": dict(checkpoint.spelt)} if checkpoint.spelt else {}),
         **({"statistics": list(statistics)} if statistics and layout_name(match) else {}),
         "components": [
             {**row, "fingerprint": fingerprints.get(row["name"])} for row in components(match)

@@ -15,6 +15,7 @@ from convcore.formats.containers import Member
 from convcore.formats.format import FormatSession
 from convcore.formats.location import LocalLocation, Location
 from convcore.noun import Noun
+from convcore.sources.names import authored
 
 if TYPE_CHECKING:
     from convcore.sources.selection import WeightSet
@@ -95,7 +96,10 @@ class Checkpoint(Noun):
         sidecars: Files beside the checkpoint that belong to it: output name to path.
         evidence: Sentences saying how the file was understood.
         opaque: Qualified names met and not imported, with how often.
-        renamed: Name in ``tensors`` to the key in the file, where a wrapper's prefix was removed.
+        renamed: Name in ``tensors`` to the key in the file, where they differ: a wrapper's prefix
+            was removed, or ``--rename`` gave another name.
+        spelt: Name in ``tensors`` to the one in the class that will load it, for every tensor, as
+            ``--rename`` says; empty without the option.
         networks: Component to the names of its tensors, as the file tells its networks apart;
             ``statistics`` are what lies beside them and inference needs. Empty where a source
             does not tell.
@@ -115,6 +119,7 @@ class Checkpoint(Noun):
     evidence: tuple[str, ...] = ()
     opaque: Mapping[str, int] = attrs.field(factory=dict, eq=False, repr=False)
     renamed: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    spelt: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     networks: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, eq=False, repr=False)
     left: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     weight_sets: tuple[WeightSet, ...] = attrs.field(default=(), eq=False, repr=False)
@@ -123,6 +128,10 @@ class Checkpoint(Noun):
     def original(self, name: str) -> str:
         """The key in the file of a tensor, wrapper prefixes included."""
         return self.renamed.get(name, name)
+
+    def author_name(self, name: str) -> str:
+        """The name of a tensor in its author's class, as ``--rename`` says or as far as known."""
+        return self.spelt.get(name) or authored(name, self.original(name))
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -10,7 +10,6 @@ import attrs
 
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
-from convcore.sources import authored
 from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
 from convcore.targets.weights import (
     file_stem,
@@ -47,7 +46,7 @@ def plan_state_dict(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     # A layout's schema says which names its class has; of other models only the author's are known.
     known = match.layout.schema is not None
     names = {
-        name if known else authored(name, checkpoint.original(name)): name
+        name if known else checkpoint.author_name(name): name
         for name in checkpoint.tensors
         if name not in left_out
     }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from convcore.layouts.candidates import REMAINDER
 from convcore.names import counted
 from convcore.sources.source import Checkpoint
+from convcore.toml import quoted
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]+")
 # Names that training code bases give to what is thrown away after training.
@@ -26,13 +27,13 @@ def suggest(checkpoint: Checkpoint) -> str:
     groups = _groups(list(checkpoint.tensors))
     held = counted(len(checkpoint.tensors), "tensor")
     lines = [
-        f"# Draft for {_quoted(checkpoint.path.name)}: {held}.",
+        f"# Draft for {quoted(checkpoint.path.name)}: {held}.",
         "# Check names and roles, then: convcore convert CHECKPOINT --layout-file FILE.toml -o DIR",
         'name = "my-layout"',
         'summary = "what training code writes this"',
     ]
     if checkpoint.sidecars:
-        lines.append(f"sidecars = [{', '.join(map(_quoted, checkpoint.sidecars))}]")
+        lines.append(f"sidecars = [{', '.join(map(quoted, checkpoint.sidecars))}]")
     for name, patterns, keys in groups:
         tensors = [checkpoint.tensors[key] for key in keys]
         numbers = sum(math.prod(tensor.shape) for tensor in tensors)
@@ -41,7 +42,7 @@ def suggest(checkpoint: Checkpoint) -> str:
             f"# {counted(len(keys), 'tensor')}, {counted(numbers, 'number')}",
             f"[components.{name}]",
         ]
-        lines.append(f"keys = [{', '.join(map(_quoted, patterns))}]")
+        lines.append(f"keys = [{', '.join(map(quoted, patterns))}]")
         if any(_TRAINING.search(pattern) for pattern in patterns) and len(groups) > 1:
             lines.append('role = "training"')
     example = groups[0][0] if groups else "model"
@@ -90,17 +91,3 @@ def _writable(text: str) -> bool:
     """Whether a key can stand in a TOML file and be a pattern that means itself."""
     surrogates = any("\ud800" <= char <= "\udfff" for char in text)
     return bool(text.strip(".")) and "*" not in text and not surrogates
-
-
-def _quoted(text: str) -> str:
-    """Return a TOML basic string; everything but plain ASCII is escaped."""
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    if " " <= char <= "~":
-        return char
-    code = ord(char)
-    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

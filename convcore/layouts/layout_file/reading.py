@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from convcore.errors import UsageError
 from convcore.layouts.graph import Graph
 from convcore.layouts.layout import Layout, LayoutMatch
 from convcore.layouts.layout_file.consistent import contradictions
@@ -25,8 +24,9 @@ from convcore.layouts.layout_file.tables import (
     read_schema,
 )
 from convcore.layouts.settings import Settler
+from convcore.toml import read_toml
 
-_LARGEST = 4 << 20
+_REMEDY = "correct the file; convcore inspect CHECKPOINT --suggest-layout prints a draft"
 
 
 def layouts_from_toml(*paths: Path) -> list[Layout]:
@@ -44,7 +44,7 @@ def read_layout(path: Path) -> Layout:
     Raises:
         UsageError: The file cannot be read or is at fault; all its faults are named.
     """
-    content = _content(path)
+    content = read_toml(path, remedy=_REMEDY)
     faults = Faults(path)
     given = faults.table(content, "", LAYOUT, ("name", "components"))
     components = list(read_components(given.get("components", {}), faults))
@@ -87,20 +87,3 @@ class _Named(str):
 
     def __new__(cls, text: str) -> Self:
         return super().__new__(cls, callable_name(text))
-
-
-def _content(path: Path) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST:,} bytes")
-        return tomllib.loads(data.decode())
-    except (OSError, ValueError, RecursionError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(
-            f"{path} cannot be read as TOML: {said}",
-            remedy="correct the file; convcore inspect CHECKPOINT --suggest-layout prints a draft",
-        ) from error
