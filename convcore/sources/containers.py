@@ -49,10 +49,9 @@ def open_container(given: Input, fault: SourceError) -> Archive:
             location = _Unpacked(location, _gunzipped(source, limit))
             source = location.open()
             head = source.read(0, min(1024, source.size))
-            assert given.session is not None  # open_input gave it one
-            known = given.session.recognised(location)
-            if known is not None and not is_container(head):
-                return attrs.evolve(known.open(location, given.session), path=given.path)
+            packed = _packed_checkpoint(given, location)
+            if packed is not None:
+                return packed
         if not is_container(head):
             raise fault
         assert given.session is not None  # open_input gave it one
@@ -62,6 +61,20 @@ def open_container(given: Input, fault: SourceError) -> Archive:
     if not names or any(name.rpartition("/")[2] in _OF_TORCH for name in names):
         raise fault
     return _chosen(given, location, names, fault, limit)
+
+
+def _packed_checkpoint(given: Input, location: Location) -> Archive | None:
+    """Return the checkpoint that a packed file is; None where it is an archive of others."""
+    session = given.session
+    assert session is not None  # open_input gave it one
+    if session.recognised(location) is None:
+        return None
+    try:
+        return attrs.evolve(session.open(location), path=given.path)
+    except SourceError as fault:
+        if fault.kind == "unsafe":
+            raise
+        return None
 
 
 def may_hold_one(given: Input) -> bool:

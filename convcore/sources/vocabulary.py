@@ -61,7 +61,8 @@ _PERHAPS = {
 }
 _METRICS = _set(
     "loss losses acc accuracy metric metrics score error perplexity ppl bleu iou miou map auc "
-    "best lr epoch epochs step steps iteration iterations iter time elapsed fitness reward "
+    "best lr epoch epochs step steps iteration iterations iter iters it timestep timesteps "
+    "episode episodes time elapsed fitness reward "
     "rewards return psnr ssim fid mse mae rmse nll elbo kl prec precision recall"
 )
 # Sizes of the state of torch's generators: CPU's, CUDA's.

@@ -44,7 +44,7 @@ def written(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 def same(found: State, expected: State) -> bool:
     """Whether both hold the same names and the same bits."""
-    return list(found) == list(expected) and all(
+    return sorted(found) == sorted(expected) and all(
         torch.equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype
         for name in expected
     )

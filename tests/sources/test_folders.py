@@ -1,0 +1,157 @@
+"""Folders of separate files, read as one model: each file with a network is one of its networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import convcore
+from convcore.errors import LayoutError, SourceError, UsageError
+from tests.sources.nets import average, momentum, net, same, written
+
+UP, DOWN = net(5, 7, norm=True), net(7, 3, 2)
+
+
+def fill(folder: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".safetensors"):
+            save_file(content, path)
+        elif isinstance(content, str):
+            path.write_text(content)
+        else:
+            torch.save(content, path)
+    return folder
+
+
+FOLDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "two networks": (
+        {"upper.pth": UP, "lower.pkl": DOWN, "adam.pth": momentum(UP), "log.txt": "x"},
+        {"upper": UP, "lower": DOWN},
+    ),
+    "numbered by order": (
+        {"model.safetensors": UP, "model_1.safetensors": DOWN, "optimizer.bin": momentum(UP)},
+        {"model": UP, "model_1": DOWN},
+    ),
+    "folds": (
+        {f"fold_{n}.pt": net(4, 2, seed=n) for n in range(3)},
+        {f"fold_{n}": net(4, 2, seed=n) for n in range(3)},
+    ),
+    "one model in two formats": (
+        {"config.json": "{}", "model.safetensors": UP, "pytorch_model.bin": average(UP)},
+        {"model": UP},
+    ),
+    "a pipeline": (
+        {
+            "model_index.json": "{}",
+            "denoiser/diffusion_pytorch_model.safetensors": UP,
+            "codec/model.safetensors": DOWN,
+            "codec/config.json": "{}",
+        },
+        {"denoiser": UP, "codec": DOWN},
+    ),
+    "a model above checkpoints": (
+        {"model.safetensors": UP, "checkpoint-9/model.safetensors": DOWN},
+        {"model": UP},
+    ),
+    "an adapter": (
+        {"adapter_config.json": "{}", "adapter_model.safetensors": DOWN},
+        {"adapter": DOWN},
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "expected"), FOLDERS.values(), ids=FOLDERS)
+def test_every_file_with_a_network_is_one_named_by_its_stem(
+    files: dict[str, Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    report = convcore.convert(fill(tmp_path / "in", files), tmp_path / "out")
+
+    found = written(tmp_path / "out")
+    assert found.keys() == expected.keys()
+    assert all(same(found[name], expected[name]) for name in expected)
+    told = " ".join(report.manifest["evidence"])
+    passed = [name for name in files if "adam" in name or "optimizer" in name]
+    assert all(name in told for name in passed)
+    sidecar = tmp_path / "out/adapter_config.json"
+    assert sidecar.is_file() == ("adapter_config.json" in files)
+
+
+SNAPSHOTS = {
+    "epochs": ["G_epoch3.pth", "G_epoch12.pth"],
+    "best and last": ["best.pt", "last.pt"],
+    "bare numbers of one shape": ["net-100.pt", "net-200.pt"],
+    "checkpoint folders": ["checkpoint-5/model.safetensors", "checkpoint-10/model.safetensors"],
+}
+
+
+@pytest.mark.parametrize("names", SNAPSHOTS.values(), ids=SNAPSHOTS)
+def test_snapshots_of_one_network_are_listed_and_one_is_chosen_by_its_name(
+    names: list[str], tmp_path: Path
+) -> None:
+    states = {name: net(4, 2, seed=n) for n, name in enumerate(names)}
+    folder = fill(tmp_path / "in", states)
+
+    with pytest.raises(SourceError, match="2 snapshots of one network") as caught:
+        convcore.convert(folder, tmp_path / "none")
+    remedy = caught.value.remedy.partition("--only ")[2].partition(";")[0]
+    convcore.convert(folder, tmp_path / "one", only=remedy)
+    every = convcore.convert(folder, tmp_path / "all", only="*")
+
+    (taken,) = written(tmp_path / "one").values()
+    assert any(same(taken, state) for state in states.values())
+    assert len(every.manifest["components"]) == 2
+
+
+def test_an_average_in_a_second_file_is_a_choice(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "in", {"body.pth": UP, "body_ema.pth": average(UP)})
+
+    with pytest.raises(LayoutError, match="holds weights as trained"):
+        convcore.convert(folder, tmp_path / "none")
+    convcore.convert(folder, tmp_path / "out", weights="averaged")
+    alone = convcore.convert(folder / "body.pth", tmp_path / "alone")
+
+    assert same(written(tmp_path / "out")["model"], average(UP))
+    assert "beside it lies body_ema.pth" in " ".join(alone.manifest["evidence"])
+
+
+def test_a_damaged_file_of_a_folder_is_not_passed_over(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "in", {"upper.pth": UP, "lower.pth": DOWN})
+    (folder / "lower.pth").write_bytes((folder / "lower.pth").read_bytes()[:-300])
+
+    with pytest.raises(SourceError, match=r"lower\.pth"):
+        convcore.convert(folder, tmp_path / "out")
+
+
+def test_one_shard_of_several_is_refused_and_may_be_taken_alone(tmp_path: Path) -> None:
+    names = ["part-1.safetensors", "part-2.safetensors"]
+    halves = [dict(list(UP.items())[:3]), dict(list(UP.items())[3:])]
+    index = {key: name for name, half in zip(names, halves, strict=True) for key in half}
+    folder = fill(tmp_path / "in", dict(zip(names, halves, strict=True)))
+    (folder / "part.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+
+    with pytest.raises(SourceError, match="shard 2 of 2 of part") as caught:
+        convcore.convert(folder / names[1], tmp_path / "none")
+    convcore.convert(folder / names[1], tmp_path / "half", partial=True)
+    convcore.convert(folder, tmp_path / "whole")
+
+    assert "--partial" in caught.value.remedy
+    assert same(written(tmp_path / "half")["model"], halves[1])
+    assert same(written(tmp_path / "whole")["model"], UP)
+
+
+def test_a_pattern_means_nothing_for_a_file_and_a_wrong_one_says_what_is_there(
+    tmp_path: Path,
+) -> None:
+    folder = fill(tmp_path / "in", {"upper.pth": UP})
+
+    with pytest.raises(UsageError, match="--only chooses among the files of a folder"):
+        convcore.inspect(folder / "upper.pth", only="upper*")
+    with pytest.raises(SourceError, match="no checkpoint file"):
+        convcore.inspect(folder, only="lower*")
