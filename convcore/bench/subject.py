@@ -11,7 +11,7 @@ import attrs
 from convcore.bench.job import Case
 from convcore.bench.origin import NO_WEIGHTS, Origin
 from convcore.bench.sweep import sweep
-from convcore.errors import ConvcoreError, UsageError
+from convcore.errors import ConvcoreError, LayoutError, UsageError
 from convcore.layouts.example_inputs import draw, dynamic_axes
 from convcore.names import nearest
 
@@ -50,8 +50,14 @@ def wanted_graphs(origin: Origin, names: Sequence[str]) -> list[Graph]:
 
     Raises:
         UsageError: A name is unknown, or the layout names no network at all.
+        LayoutError: No layout is known.
     """
     graphs = origin.graphs()
+    if origin.described["layout"] is None:
+        raise LayoutError(
+            "no known layout explains the weights, so there is no network to time",
+            remedy="describe one with --layout-file; plugins/README.md shows a whole one",
+        )
     known = {graph.name for graph in graphs} | {
         graph.components[0] for graph in graphs if len(graph.components) == 1
     }

@@ -194,7 +194,7 @@ def _opened(given: Input, files: list[Path], said: list[str]) -> Iterator[_Found
 def content_shapes(archive: Archive, path: Path) -> Shapes:
     """Return keys and shapes of the networks that a file holds; none where it has no network."""
     found: dict[str, tuple[int, ...]] = {}
-    groups = [group for group in scan(archive.tree, file=path) if not group.training]
+    groups = scan(archive.tree, file=path, training=False)
     for group in groups:
         whole = (
             len(groups) == 1 and group.path == () and group.kind != "loose" and not group.perhaps

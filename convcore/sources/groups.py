@@ -93,7 +93,9 @@ class _Step(Noun):
     inside: str = ""
 
 
-def scan(tree: Any, *, file: object, path: tuple[str, ...] = ()) -> list[Group]:
+def scan(
+    tree: Any, *, file: object, path: tuple[str, ...] = (), training: bool = True
+) -> list[Group]:
     """Find every group of tensors of a tree, in the order of the file.
 
     A part that is shared is met under each of its names; one that contains itself is not entered
@@ -103,6 +105,7 @@ def scan(tree: Any, *, file: object, path: tuple[str, ...] = ()) -> list[Group]:
         tree: What a file holds, or a part of it.
         file: For messages.
         path: The way to that part.
+        training: Whether state of training is looked through, too.
 
     Raises:
         SourceError: The tree is nested too deeply, too large once shared parts are counted each
@@ -120,6 +123,8 @@ def scan(tree: Any, *, file: object, path: tuple[str, ...] = ()) -> list[Group]:
             stack.pop()
             continue
         depth = len(stack) - 1
+        if step.training and not training:
+            continue
         if isinstance(step.value, LazyTensor | TypedStorage):
             groups.append(_loose(step, {"": step.value}))
             stack.append(_attached(step.path, [("", step.value)]))
@@ -184,7 +189,7 @@ def _own(step: _Step, count: list[int]) -> Group | None:
     if not tensors:
         return None
     said: tuple[str, ...] = ()
-    if entries is not None:
+    if entries is not None and not step.training:
         said = tuple(turned_to_text(entries))
         plain = {
             key_text(key): _type_name(item) for key, item in entries.items() if _bare(key, item)
@@ -243,14 +248,12 @@ def _below(step: _Step) -> Iterator[_Step]:
             continue
         if type(item) in _PLAIN:
             continue
-        content = training_by_content(as_mapping(item))
-        yield _Step(
-            item,
-            (*step.path, name),
-            step.training or content or training_by_name(name),
-            step.perhaps or perhaps_training(name),
-            inside,
-        )
+        path = (*step.path, name)
+        if step.training:  # whatever lies in state of training is part of it
+            yield _Step(item, path, step.training, step.perhaps, inside)
+            continue
+        training = training_by_content(as_mapping(item)) or training_by_name(name)
+        yield _Step(item, path, training, step.perhaps or perhaps_training(name), inside)
 
 
 def _named(mapping: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

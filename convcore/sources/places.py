@@ -63,8 +63,8 @@ def state_dicts(tree: Any) -> dict[str, Mapping[str, LazyTensor]]:
     entries = {key: value for key, value in tree.items() if not isinstance(value, LazyTensor)}
     return {
         group.place: group.tensors
-        for group in scan(entries, file="checkpoint")
-        if not (group.training or group.inside) and is_network(group)
+        for group in scan(entries, file="checkpoint", training=False)
+        if not group.inside and is_network(group)
     }
 
 

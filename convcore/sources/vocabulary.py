@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from convcore.formats import Opaque, as_mapping
@@ -70,9 +71,10 @@ _RNG_BYTES = (5056, 16)
 _AVERAGES = _set("ema swa averaged average shadow polyak")
 
 
-def words(name: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def words(name: str) -> tuple[str, ...]:
     """Split an entry's name into its words: ``optimizerG_state`` is optimizer, g, state."""
-    return [word.lower() for word in _WORDS.findall(name)]
+    return tuple(word.lower() for word in _WORDS.findall(name))
 
 
 def is_parameter(name: str) -> bool:
@@ -149,7 +151,7 @@ def perhaps_training(name: str) -> str:
 
 def is_hyper_parameters(name: str) -> bool:
     """Whether an entry holds what training was told: ``config``, ``model_args``, ``opt``."""
-    said = words(name) or [""]
+    said = words(name) or ("",)
     return name.lower() in _WHOLE_HYPER or said[-1] in _LAST_OF_HYPER
 
 
