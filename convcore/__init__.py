@@ -40,14 +40,16 @@ if TYPE_CHECKING:
     from convcore.layouts.layout import Component, Layout, LayoutMatch, Schema, Setting
     from convcore.layouts.layout_file.reading import layouts_from_toml
     from convcore.layouts.settings import Settler
+    from convcore.manifest.record import Manifest
     from convcore.session import Session
     from convcore.sources.source import Checkpoint, Input, Source
+    from convcore.targets.check import Check, CheckKind
     from convcore.targets.report import Report, WrittenFile
     from convcore.targets.target import (
         Artifact,
-        Check,
         Choice,
         LedgerEntry,
+        Place,
         Reopened,
         Target,
         TargetOption,
@@ -65,6 +67,7 @@ __all__ = [
     "Axis",
     "ByteSource",
     "Check",
+    "CheckKind",
     "Checkpoint",
     "Choice",
     "Component",
@@ -81,7 +84,9 @@ __all__ = [
     "LazyTensor",
     "LedgerEntry",
     "Location",
+    "Manifest",
     "Opaque",
+    "Place",
     "PluginError",
     "PluginWarning",
     "Reopened",
@@ -136,6 +141,7 @@ _HOMES = {
         "Format",
         "FormatSession",
         "Location",
+        "Manifest",
         "Opaque",
     ),
     "host.hookspecs": ("hookimpl",),
@@ -155,11 +161,16 @@ _HOMES = {
     ),
     "layouts.layout_file.reading": ("layouts_from_toml",),
     "layouts.settings": ("Settler",),
+    "manifest.record": ("Manifest",),
     "session": ("Session",),
     "sources.source": (
         "Checkpoint",
         "Input",
         "Source",
+    ),
+    "targets.check": (
+        "Check",
+        "CheckKind",
     ),
     "targets.report": (
         "Report",
@@ -167,9 +178,9 @@ _HOMES = {
     ),
     "targets.target": (
         "Artifact",
-        "Check",
         "Choice",
         "LedgerEntry",
+        "Place",
         "TargetOption",
         "Reopened",
         "Target",

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from convcore.host.registry import Registry
     from convcore.layouts.layout import Layout
     from convcore.sources.source import Checkpoint
+    from convcore.targets.check import Check
     from convcore.targets.report import Report
-    from convcore.targets.target import Check
 
 P = ParamSpec("P")
 Options = TypeVar("Options")

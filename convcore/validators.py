@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
 
 SIZE = re.compile(r"(?:(\d+)\*)?([A-Za-z_][A-Za-z_0-9]*)(?://(\d+))?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+FILE = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]{1,255}", re.DOTALL)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -73,3 +75,27 @@ def shapes(owner: Any, field: attrs.Attribute[Any], value: Mapping[str, Any]) ->
             if not isinstance(size, int) and not (isinstance(size, str) and SIZE.fullmatch(size)):
                 raise ValueError(f"{size!r} in the shape of {key} is no size: write it as D, 3*D "
                                  "or D//2")  # fmt: skip
+
+
+def filled(owner: Any, field: attrs.Attribute[Any], value: str | None) -> None:
+    """Take any text but the empty one, or None."""
+    if value == "":
+        raise ValueError(f"{field.name} is empty")
+
+
+def sha256(owner: Any, field: attrs.Attribute[Any], value: str | None) -> None:
+    """Take a SHA-256 in small hexadecimal digits, or None."""
+    if value is not None and not _SHA256.fullmatch(value):
+        raise ValueError(f"{field.name} is {value!r:.60}, no SHA-256")
+
+
+def file_name(owner: Any, field: attrs.Attribute[Any], value: str | None) -> None:
+    """Take the name of a file in the folder itself, or None."""
+    if value is not None and not FILE.fullmatch(value):
+        raise ValueError(f"{field.name} is {value!r:.60}, no name of a file in the folder")
+
+
+def file_names(owner: Any, field: attrs.Attribute[Any], value: Iterable[str]) -> None:
+    """Take names of files in the folder itself."""
+    for each in value:
+        file_name(owner, field, each)

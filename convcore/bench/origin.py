@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from convcore.bench.job import Job
     from convcore.bench.request import Request
     from convcore.host.registry import Registry
+    from convcore.manifest.record import Manifest
 
 NO_WEIGHTS = "there are no weight files here to build the network from"
 
@@ -36,7 +36,7 @@ class Origin:
     """
 
     folder: Path
-    described: Mapping[str, Any]
+    described: Manifest
     registry: Registry
     match: LayoutMatch | None
 
@@ -77,8 +77,9 @@ class Origin:
 
 def open_origin(folder: Path, registry: Registry) -> Origin:
     """Read an output folder back."""
-    match = reopen(folder, registry)
-    return Origin(folder, manifest.load(folder), registry, match if match.states else None)
+    described = manifest.load(folder)
+    match = reopen(folder, registry, described)
+    return Origin(folder, described, registry, match if match.states else None)
 
 
 def registry_for(work: Job | Request) -> Registry:

@@ -92,7 +92,7 @@ def prepare(request: Request) -> Ready:
     subjects = tuple(make_subject(origin, graph, request) for graph in graphs)
     return Ready(
         str(origin.folder),
-        {"name": origin.described["source"]["name"], "layout": origin.described["layout"]},
+        {"name": origin.described.source.name, "layout": origin.described.layout},
         subjects,
         devices,
         notes,

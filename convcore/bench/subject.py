@@ -65,7 +65,7 @@ def wanted_graphs(origin: Origin, names: Sequence[str]) -> list[Graph]:
     if unknown or not graphs:
         what = f"no graph is called {unknown[0]!r}" if unknown else "there is no network to time"
         raise UsageError(
-            f"{what} in this {origin.described['layout']} checkpoint",
+            f"{what} in this {origin.described.layout} checkpoint",
             seen=(
                 f"graphs: {', '.join(sorted(known)) or 'none'}",
                 *nearest((unknown or [""])[0], known),

@@ -151,7 +151,10 @@ def report_as_dict(report: Report) -> dict[str, Any]:
     """A report as ``convert --json`` prints it: the manifest, and where it lies."""
     if report.dry_run:
         return {"output": str(report.output), "dry_run": True, "files": planned(report)}
-    return {"output": str(report.output), "dry_run": False, **report.manifest}
+    from convcore.manifest.writing import as_json
+
+    written = as_json(report.manifest) if report.manifest else {}
+    return {"output": str(report.output), "dry_run": False, **written}
 
 
 def plan(report: Report) -> None:
@@ -183,14 +186,14 @@ def planned(report: Report) -> list[dict[str, Any]]:
 def report(done: Report) -> None:
     """Print what a conversion wrote and proved."""
     match = done.plan.match
-    if done.dry_run:
+    if done.manifest is None:
         files = planned(done)
         click.echo(f"nothing written; {done.output} would hold")
         columns = ("path", "target", "component", "tensors", "bytes_at_most")
         table("Planned", columns, [[file[key] for key in columns] for file in files])
         return
     passed = sum(check.passed for check in done.checks)
-    layout = done.manifest["layout"] or "of no known layout"
+    layout = done.manifest.layout or "of no known layout"
     head = f"{match.checkpoint.path.name} is {layout}; {passed} checks passed"
     click.echo(printable(f"{head}; written to {done.output}"))
     lines("Evidence", match.evidence)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 import click
 
 from convcore.cli import options
@@ -13,7 +12,7 @@ from convcore.cli.commands import Invocation
 from convcore.errors import VerificationError
 from convcore.names import few
 from convcore.options import VerifyOptions
-from convcore.targets.target import Check
+from convcore.targets.check import Check, CheckKind
 
 
 @click.command("verify")
@@ -23,6 +22,7 @@ from convcore.targets.target import Check
 def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
     """Hold DIR against its manifest and re-run parity from what lies on disk."""
     from convcore.cli import show
+    from convcore.manifest.rows import check_as_json
     from convcore.verification.failure import told
 
     checks, folder = invocation.session().verify(**given), given["folder"]
@@ -35,21 +35,21 @@ def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
             remedy=_remedy(failed),
         )
     if as_json:
-        show.json_document({"passed": True, "checks": [attrs.asdict(check) for check in checks]})
+        show.json_document({"passed": True, "checks": [check_as_json(check) for check in checks]})
         return
-    skipped = [check for check in checks if "reason" in check.figures]
+    skipped = [check for check in checks if check.skipped]
     made = [check for check in checks if check not in skipped]
     show.table(
         f"{len(made)} checks passed in {folder}",
         ("file", "checked", "max abs", "allowed"),
         [_row(file, made) for file in dict.fromkeys(check.file for check in made)],
     )
-    parity = [check for check in skipped if check.check.startswith("parity")]
+    parity = [check for check in skipped if check.kind is CheckKind.PARITY]
     others = [check for check in skipped if check not in parity]
-    show.lines("Parity not re-run", [f"{c.file}: {c.figures['reason']}" for c in parity])
+    show.lines("Parity not re-run", [f"{c.file}: {c.skipped}" for c in parity])
     unproved = [(c.file, said) for c in made for said in c.figures.get("unproved", ())]
     show.lines("Compared, and not proved", [f"{file}: {said}" for file, said in unproved])
-    show.lines("Not checked", [f"{c.file}: {c.check}: {c.figures['reason']}" for c in others])
+    show.lines("Not checked", [f"{c.file}: {c.check}: {c.skipped}" for c in others])
     show.lines("As recorded", ["nothing here can confirm the source, its evidence, the versions"])
 
 
@@ -61,10 +61,10 @@ def _row(file: str, checks: Sequence[Check]) -> tuple[str, str, object, object]:
 
 
 def _remedy(failed: Sequence[Check]) -> str:
-    if all(check.check == "parity" for check in failed):
+    if all(check.kind is CheckKind.PARITY for check in failed):
         recorded = next((c.figures["recorded"] for c in failed if "recorded" in c.figures), None)
         given = f" ({recorded} is what its manifest says was given)" if recorded else ""
         return f"compare the figures; where they are noise, give --atol{given}"
-    if all(check.check == "files listed" for check in failed):
+    if all(check.kind is CheckKind.LISTING for check in failed):
         return "move what is not convcore's own out of the folder, or convert the checkpoint again"
     return "convert the checkpoint again; what lies there is not what was written"

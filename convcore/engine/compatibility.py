@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
 
 from convcore.engine.reopened import artifacts, opened, reopens, rows_of
 from convcore.errors import SourceError, UsageError, warn
 from convcore.layouts.layout import LayoutMatch
-from convcore.manifest import document as manifest
+from convcore.manifest.building import layout_name, settings_of
 from convcore.manifest.fingerprint import fingerprint, lasting
+from convcore.manifest.record import Manifest
 from convcore.names import few
 from convcore.packages import lacking
+from convcore.targets.check import CheckKind
 from convcore.targets.report import WrittenFile
 from convcore.targets.target import Artifact, LedgerEntry, Target
-from convcore.targets.weights import EXACT, differing
+from convcore.targets.weights import differing
 from convcore.targets.weights.files import sha256_of
 from convcore.tensors import LazyTensor
 
 _REMEDY = "give another folder with -o, or --overwrite instead of --add"
 
 
-def refuse_other_model(before: Mapping[str, Any], match: LayoutMatch, output: Path) -> None:
+def refuse_other_model(before: Manifest, match: LayoutMatch, output: Path) -> None:
     """Let files of one training alone lie in one folder, whatever the file is called.
 
     Args:
@@ -34,24 +34,23 @@ def refuse_other_model(before: Mapping[str, Any], match: LayoutMatch, output: Pa
     Raises:
         UsageError: Its layout is another, or a component has other weights now.
     """
-    layout = manifest.layout_name(match)
-    if before["layout"] != layout:
+    layout = layout_name(match)
+    if before.layout != layout:
         raise UsageError(
-            f"{output} holds the layout {before['layout'] or 'of nobody'}, not {layout}",
+            f"{output} holds the layout {before.layout or 'of nobody'}, not {layout}",
             remedy=_REMEDY,
         )
     checkpoint = match.checkpoint
-    named = before["renamed"], before.get("spelt", {})
+    named = before.renamed, before.spelt
     if (named[1] or checkpoint.spelt) and named != (checkpoint.renamed, checkpoint.spelt):
         raise UsageError(
             f"{output} was written under other names than --rename gives now",
             remedy=f"give the same --rename; or {_REMEDY}",
         )
     differing = [
-        part["name"]
-        for part in before["components"]
-        if part.get("fingerprint")
-        and part["fingerprint"] != fingerprint(lasting(match, part["name"]))
+        part.name
+        for part in before.components
+        if part.fingerprint and part.fingerprint != fingerprint(lasting(match, part.name))
     ]
     if differing:
         raise UsageError(
@@ -62,7 +61,7 @@ def refuse_other_model(before: Mapping[str, Any], match: LayoutMatch, output: Pa
 
 
 def refuse_other_settings(
-    before: Mapping[str, Any], match: LayoutMatch, files: Iterable[WrittenFile], output: Path
+    before: Manifest, match: LayoutMatch, files: Iterable[WrittenFile], output: Path
 ) -> None:
     """Let what computes (a graph) be described by settings and sidecars it was made with.
 
@@ -71,21 +70,19 @@ def refuse_other_settings(
     Raises:
         UsageError: A setting or a sidecar differs; each is named with both values.
     """
-    copied = {c["file"] for c in before["checks"] if c["check"] == EXACT}
+    copied = {check.file for check in before.checks if check.kind is CheckKind.BYTES}
     if all(file.path in copied for file in files):
         return
-    # As JSON has them, where a tuple is a list.
-    settled = json.loads(manifest.dumps(manifest.settings(match)))
     then, now = (
-        {name: setting["value"] for name, setting in side.items()}
-        for side in (before["settings"], settled)
+        {name: setting.value for name, setting in side.items()}
+        for side in (before.settings, settings_of(match))
     )
     seen = [
         f"{name}: {then.get(name)} there, {now.get(name)} now"
         for name in {**then, **now}
         if then.get(name) != now.get(name)
     ]
-    there = {file["path"]: file["sha256"] for file in before["files"]}
+    there = {file.path: file.sha256 for file in before.files}
     for name, path in match.sidecars.items():
         if name in match.layout.sidecars and there.get(name) not in (None, sha256_of(path)):
             seen.append(f"{path} is not the {name} there")
@@ -98,7 +95,7 @@ def refuse_other_settings(
 
 
 def refuse_other_bytes(
-    before: Mapping[str, Any],
+    before: Manifest,
     match: LayoutMatch,
     output: Path,
     files: Set[str],

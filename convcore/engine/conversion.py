@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 import attrs
@@ -25,7 +25,10 @@ from convcore.layouts.matching import match_layout, settle_split
 from convcore.layouts.unknown import by_networks
 from convcore.manifest import document as manifest
 from convcore.manifest import ledger
+from convcore.manifest.building import artifact_record, build, versions_of
 from convcore.manifest.fingerprint import digest_of, fingerprint, lasting, size_of
+from convcore.manifest.record import ArtifactRecord
+from convcore.manifest.writing import text_of
 from convcore.output.destination import refuse_inputs
 from convcore.output.digests import Digests
 from convcore.output.documents import EXAMPLE, write, write_documents
@@ -33,8 +36,15 @@ from convcore.output.foreign_files import strangers_in
 from convcore.output.staging import Staging, staged
 from convcore.sources import decide
 from convcore.sources.reading import read_checkpoint
+from convcore.targets.check import Check
 from convcore.targets.report import Plan, Report, WrittenFile
-from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
+from convcore.targets.target import (
+    Artifact,
+    Choice,
+    LedgerEntry,
+    Target,
+    Workspace,
+)
 from convcore.tensors import LazyTensor
 from convcore.tensors.opened import watched
 from convcore.verification.failure import refuse_failed
@@ -129,7 +139,7 @@ def _fill(
         rows = [
             row
             for target, taken in zip(targets, written, strict=True)
-            for row in ledger.as_rows(ledger.complete(target.name, taken, match, choice))
+            for row in ledger.complete(target.name, taken, match, choice)
         ]
         # Those of what stands were found to be the same, at the price of reading where no container
         # has checksums: they are not taken again.
@@ -148,22 +158,24 @@ def _fill(
     _undamaged(plan, written)
     source = match.checkpoint.path
     files = _listed(staging.folder, plan.artifacts, kept, digests)
-    content = manifest.build(
+    before = kept.before
+    used = versions_of(package for target in targets for package in target.needs)
+    record = build(
         match,
         nbytes=size_of(source),
         sha256=digest_of(source) if request.hash_source else None,
+        request=request.as_record() if before is None else before.request or {},
+        additions=() if before is None else (*before.additions, request.as_record()),
         files=files,
+        artifacts=_made([*plan.artifacts, *kept.artifacts], {file.path for file in files}),
+        strangers=strangers_in(staging.output) if staging.overwrite else (),
         ledger=ledger.joined(kept.rows, rows),
         checks=checks,
-        packages=[package for target in targets for package in target.needs],
+        versions=used if before is None else {**before.versions, **used},
         fingerprints=fingerprints,
     )
-    content["versions"] = {**kept.versions, **content["versions"]}
-    strangers = strangers_in(staging.output) if staging.overwrite else frozenset()
-    if strangers:
-        content["strangers"] = sorted(strangers)
-    write(staging.folder / manifest.NAME, manifest.dumps(content))
-    return Report(staging.output, plan, files, tuple(checks), content)
+    write(staging.folder / manifest.NAME, text_of(record))
+    return Report(staging.output, plan, files, tuple(checks), record)
 
 
 def _write(plan: Plan, desk: Workspace, progress: Progress) -> list[list[LedgerEntry]]:
@@ -205,6 +217,16 @@ def _undamaged(plan: Plan, written: Iterable[Iterable[LedgerEntry]]) -> None:
 
 def _has_checksum(tensor: LazyTensor) -> bool:
     return any(leaf.crc is not None for leaf in tensor.storage.leaves)
+
+
+def _made(artifacts: Iterable[Artifact], written: Set[str]) -> list[ArtifactRecord]:
+    return sorted(
+        (
+            artifact_record(each, tuple(path for path in each.also if path in written))
+            for each in artifacts
+        ),
+        key=lambda record: record.path,
+    )
 
 
 def _listed(

@@ -102,12 +102,15 @@ def named_tensors(path: Path, registry: Registry, **options: Any) -> Checkpoint:
                 remedy=f"add them with --to {DEFAULT_TARGET} --add, or give the checkpoint it was "
                 "made from",
             )
-        keys = content["renamed"]
-        names = {original: name for name, original in keys.items()}
+        names = content.names
         tensors = {names.get(key, key): tensor for key, tensor in found.items()}
-        origin, spelt = content["source"], content.get("spelt", {})
         return Checkpoint(
-            path, origin["source"], origin["format"], tensors, renamed=keys, spelt=spelt
+            path,
+            content.source.source,
+            content.source.format,
+            tensors,
+            renamed=content.renamed,
+            spelt=content.spelt,
         )
     return read_checkpoint(path, registry, **options)
 

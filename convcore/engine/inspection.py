@@ -18,8 +18,9 @@ from convcore.layouts.layout import Layout, LayoutMatch, Setting
 from convcore.layouts.matching import configure, find_layout
 from convcore.layouts.mismatch import prefixes
 from convcore.layouts.unknown import by_networks
-from convcore.manifest import document as manifest
+from convcore.manifest.building import components_of, layout_name, parameters, settings_of
 from convcore.manifest.fingerprint import digest_of, size_of
+from convcore.manifest.writing import record_as_json
 from convcore.options import InspectOptions
 from convcore.sources.distance import weight_set
 from convcore.sources.reading import find_runs, read_checkpoint
@@ -134,12 +135,12 @@ def _describe(
     result: dict[str, Any] = {
         "format": checkpoint.format,
         "source": checkpoint.source,
-        "layout": manifest.layout_name(match),
+        "layout": layout_name(match),
         "evidence": evidence,
         "tensor_count": len(checkpoint.tensors),
         "tensor_bytes": sum(tensor.nbytes for tensor in checkpoint.tensors.values()),
-        "components": manifest.components(match),
-        "settings": manifest.settings(match),
+        "components": _components(match),
+        "settings": _settings(match),
         "hyper_parameters": as_plain(checkpoint.hyper_parameters),
         "sidecars": {k: str(v) for k, v in match.sidecars.items()},
         "opaque": sorted(checkpoint.opaque),
@@ -165,6 +166,15 @@ def _describe(
     return result
 
 
+def _settings(match: LayoutMatch) -> dict[str, Any]:
+    return {name: record_as_json(setting) for name, setting in settings_of(match).items()}
+
+
+def _components(match: LayoutMatch) -> list[dict[str, Any]]:
+    rows = [record_as_json(part) for part in components_of(match, {})]
+    return [{k: v for k, v in row.items() if k != "fingerprint"} for row in rows]
+
+
 def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """An unknown model's keys by first-level prefix."""
     rows = []
@@ -174,7 +184,7 @@ def _groups(checkpoint: Checkpoint) -> list[dict[str, Any]]:
             {
                 "name": prefix,
                 "tensor_count": len(group),
-                "parameter_count": manifest.parameters({n: checkpoint.tensors[n] for n in names}),
+                "parameter_count": parameters({n: checkpoint.tensors[n] for n in names}),
                 "bytes": sum(tensor.nbytes for tensor in group),
             }
         )

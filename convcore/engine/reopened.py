@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -12,20 +11,18 @@ from convcore.engine.plan import SPLIT
 from convcore.errors import SourceError
 from convcore.host.registry import Registry
 from convcore.layouts.candidates import consider
-from convcore.layouts.layout import LayoutMatch, Setting
+from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.matching import assemble
 from convcore.manifest import document as manifest
-from convcore.manifest.ledger import places
+from convcore.manifest.record import ArtifactRecord, Manifest
 from convcore.sources.selection import STATISTICS
 from convcore.sources.source import Checkpoint
-from convcore.targets.target import Artifact, Check, LedgerEntry, Target
+from convcore.targets.target import Artifact, LedgerEntry, Target
 from convcore.targets.target import reopen as reopen_any
 from convcore.tensors import LazyTensor
 
 
-def reopen(
-    folder: Path, registry: Registry, content: Mapping[str, Any] | None = None
-) -> LayoutMatch:
+def reopen(folder: Path, registry: Registry, content: Manifest | None = None) -> LayoutMatch:
     """Rebuild the match of an output folder from its manifest and its weight files.
 
     Args:
@@ -39,34 +36,33 @@ def reopen(
         SourceError: A weight file is damaged, or does not hold what the manifest says.
     """
     content = manifest.load(folder) if content is None else content
-    names = {original: name for name, original in content.get("renamed", {}).items()}
+    names = content.names
     held = written(folder, content, registry.targets)
     tensors = {names.get(key, key): tensor for key, tensor in held.items()}
-    name = content["layout"]
+    name = content.layout
     layout = registry.find("layouts", "plain" if name in (None, SPLIT) else name)
     checkpoint = Checkpoint(
         folder,
-        content["source"]["source"],
-        content["source"]["format"],
+        content.source.source,
+        content.source.format,
         tensors,
-        renamed=content.get("renamed", {}),
-        spelt=content.get("spelt", {}),
-        networks={STATISTICS: tuple(content["statistics"])} if "statistics" in content else {},
-        evidence=tuple(content["evidence"]),
+        renamed=content.renamed,
+        spelt=content.spelt,
+        networks={STATISTICS: content.statistics} if content.statistics else {},
+        evidence=content.evidence,
     )
     match = assemble(consider(layout, checkpoint), checkpoint)
-    settings = {k: Setting(s["value"], s["origin"]) for k, s in content["settings"].items()}
     return attrs.evolve(
         match,
-        settings=settings,
-        sizes=content["sizes"],
+        settings=content.settings,
+        sizes=content.sizes,
         evidence=checkpoint.evidence,
         # What a checkpoint's folder was looked through for lies in the output itself now.
         sidecars={side: folder / side for side in layout.sidecars if (folder / side).is_file()},
     )
 
 
-def artifacts(content: Mapping[str, Any], targets: Mapping[str, Target]) -> list[Artifact]:
+def artifacts(content: Manifest, targets: Mapping[str, Target]) -> list[Artifact]:
     """Return what targets made of an output; names are those in the source.
 
     Args:
@@ -77,49 +73,49 @@ def artifacts(content: Mapping[str, Any], targets: Mapping[str, Target]) -> list
         path: {row.key: row.tensor for row in rows if row.key and row.tensor is not None}
         for path, rows in rows_of(content).items()
     }
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for file in content["files"]:
-        if file["target"] is not None:
-            groups.setdefault((file["target"], file["component"]), []).append(file)
+    owners = {file.path: file for file in content.owned}
     found = []
-    for (target, of), files in groups.items():
-        leading = [file["path"] for file in files if file["path"] in names]
-        leading = leading or [files[0]["path"]]
-        others = tuple(file["path"] for file in files if file["path"] not in leading)
-        kind = targets[target].kind if target in targets else None
-        for path in leading:
-            also = others if path == leading[0] else ()
-            nbytes = sum(file["bytes"] for file in files if file["path"] in (path, *also))
-            held = names.get(path, {})
-            found.append(Artifact(path, target, of, held, nbytes, also, None, kind, target))
+    for each in content.artifacts or _first_version(content, names.keys()):
+        target = str(owners[each.path].target)
+        # A target knows better than a record that somebody may have changed.
+        kind = targets[target].kind if target in targets else each.kind
+        nbytes = sum(owners[path].nbytes for path in (each.path, *each.also))
+        held = names.get(each.path, {})
+        found.append(
+            Artifact(
+                each.path, target, each.of, held, nbytes, each.also, None, kind, each.format,
+                each.variant,
+            )
+        )  # fmt: skip
     return sorted(found, key=lambda artifact: artifact.path)
 
 
-def rows_of(content: Mapping[str, Any]) -> dict[str, list[LedgerEntry]]:
+def _first_version(content: Manifest, leading: Set[str]) -> Iterator[ArtifactRecord]:
+    """Yield what the first version did not record: which files make one artifact."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for file in content.owned:
+        groups.setdefault((str(file.target), str(file.component)), []).append(file.path)
+    for (target, of), paths in groups.items():
+        first, *more = [path for path in paths if path in leading] or paths[:1]
+        others = tuple(path for path in paths if path not in (first, *more))
+        for path in (first, *more):
+            yield ArtifactRecord(path, None, of, "", target, others if path == first else ())
+
+
+def rows_of(content: Manifest) -> dict[str, list[LedgerEntry]]:
     """Return the rows of the ledger by the file they tell of, further places too."""
     found: dict[str, list[LedgerEntry]] = {}
-    for row in content["ledger"]:
-        for file, key, state in places(row):
-            entry = LedgerEntry(row["tensor"], row["target"], state, file, key, row["reason"])
-            found.setdefault(file, []).append(entry)
+    for row in content.ledger:
+        for place in row.places:
+            entry = LedgerEntry(
+                row.tensor, row.target, place.state, place.file, place.key, row.reason
+            )
+            found.setdefault(place.file, []).append(entry)
     return found
 
 
-def recorded(content: Mapping[str, Any]) -> list[Check]:
-    """Return what was compared when an output was written."""
-    return [
-        Check(
-            check["file"],
-            check["check"],
-            check["passed"],
-            {k: v for k, v in check.items() if k not in ("file", "check", "passed")},
-        )
-        for check in content["checks"]
-    ]
-
-
 def written(
-    folder: Path, content: Mapping[str, Any], targets: Mapping[str, Target]
+    folder: Path, content: Manifest, targets: Mapping[str, Target]
 ) -> dict[str, LazyTensor]:
     """Return what the weight files of an output hold: name in the source to tensor.
 
@@ -133,11 +129,11 @@ def written(
     archives: dict[str, Mapping[str, LazyTensor] | SourceError] = {}
     found: dict[str, LazyTensor] = {}
     faults: dict[str, SourceError] = {}
-    for row in content["ledger"]:
-        name, file, key = row["tensor"], row["file"], row["key"]
-        if name is None or name in found or row["state"] not in ("written", "alias"):
+    for row in content.ledger:
+        name, file, key = row.tensor, row.file, row.key
+        if name is None or name in found or row.state not in ("written", "alias"):
             continue
-        if file not in files:
+        if file is None or file not in files:
             continue
         if file not in archives:
             archives[file] = opened(folder, files[file], targets)
@@ -145,7 +141,7 @@ def written(
         if isinstance(archive, SourceError):
             if reopens(files[file], targets):
                 faults[name] = archive
-        elif key in archive:
+        elif key is not None and key in archive:
             found[name] = archive[key]
         else:
             raise SourceError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from typing import get_args
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
 
 import attrs
 
@@ -61,6 +63,29 @@ class Request(ConvertOptions):
         if self.create_inference_script and importlib.util.find_spec("jinja2") is None:
             raise not_installed(["jinja2"], "--create-inference-script")
         refuse_no_tolerance(self.atol, self.rtol)
+
+    def as_record(self) -> dict[str, object]:
+        """Return the options as a manifest keeps them: of a path, which is the machine's, its end.
+
+        Where the input lies, where the output goes and what was there before are left out.
+        """
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(self))
+        return {
+            (field.alias or field.name): _recorded(getattr(self, field.name))
+            for field in fields
+            if field.name not in _OF_THE_PLACE
+        }
+
+
+_OF_THE_PLACE = ("checkpoint", "output", "overwrite", "add", "dry_run")
+
+
+def _recorded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _recorded(each) for name, each in value.items()}
+    if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_absolute()):
+        return Path(value).name
+    return value
 
 
 def refuse_no_tolerance(atol: float | None, rtol: float | None) -> None:

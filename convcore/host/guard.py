@@ -15,7 +15,8 @@ from convcore.layouts.graph import Graph
 from convcore.layouts.layout import Layout, Schema
 from convcore.packages import lacking
 from convcore.sources.source import Checkpoint, Source
-from convcore.targets.target import Artifact, Check, LedgerEntry, Target
+from convcore.targets.check import Check
+from convcore.targets.target import Artifact, LedgerEntry, Target
 from convcore.tensors import LazyTensor
 
 Thing = TypeVar("Thing", Format, Source, Layout, Target)

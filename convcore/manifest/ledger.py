@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from convcore.errors import TargetError
 from convcore.formats import walk_tensors
 from convcore.layouts.layout import LayoutMatch
+from convcore.manifest.rows import contradiction
 from convcore.sources.source import Checkpoint
 from convcore.sources.vocabulary import says_why
-from convcore.targets.target import Artifact, Choice, LedgerEntry, State
+from convcore.targets.target import Artifact, Choice, LedgerEntry
+from convcore.tensors import LazyTensor
 
 # Why tensors beside the state dict are not part of the model, by the key they lie under.
 _BESIDE = (
@@ -45,35 +46,48 @@ def complete(
     entries: dict[str, LedgerEntry] = {}
     added = []
     for entry in written:
+        if contradiction(entry):
+            raise _unsound(target, entry.tensor or entry.key or "")
         if entry.tensor is None:
             added.append(entry)
         elif entry.tensor not in tensors or entry.tensor in entries:
             raise _unsound(target, entry.tensor)
+        elif entry.state == "dropped":
+            reason = entry.reason or ""
+            entries[entry.tensor] = _dropped(target, entry.tensor, reason, tensors[entry.tensor])
         else:
             entries[entry.tensor] = entry
     reasons = dict(_left(match, choice))
     lost = [name for name in tensors if name not in entries and name not in reasons]
     if lost:
         raise _unsound(target, lost[0])
-    taken = (
-        entries.get(name) or LedgerEntry(name, target, "dropped", reason=reasons[name])
-        for name in tensors
-    )
     return [
-        # Under the names they have in the file.
-        *(attrs.evolve(e, tensor=match.checkpoint.original(e.tensor or "")) for e in taken),
-        *added,
         *(
-            LedgerEntry(name, target, "dropped", reason=reason)
-            for name, reason in _not_taken(match.checkpoint).items()
+            _recorded(entries.get(name), match.checkpoint.original(name))
+            or _dropped(target, match.checkpoint.original(name), reasons[name], tensor)
+            for name, tensor in tensors.items()
         ),
+        *added,
+        *(_dropped(target, *each) for each in _not_taken(match.checkpoint)),
     ]
 
 
-def _not_taken(checkpoint: Checkpoint) -> dict[str, str]:
-    """What the file holds beside the model, entries without bytes included, with why."""
-    rest = walk_tensors(checkpoint.rest, file=checkpoint.path)
-    return {name: _beside(name) for name, _ in rest} | dict(checkpoint.left)
+def _recorded(entry: LedgerEntry | None, name: str) -> LedgerEntry | None:
+    """Return an entry under the name that its tensor has in the file."""
+    return entry if entry is None or entry.tensor == name else attrs.evolve(entry, tensor=name)
+
+
+def _dropped(target: str, name: str, reason: str, tensor: LazyTensor | None) -> LedgerEntry:
+    # Of what lies in no file nobody could tell its type and shape otherwise.
+    dtype, shape = (None, None) if tensor is None else (tensor.dtype, tensor.shape)
+    return LedgerEntry(name, target, "dropped", reason=reason, dtype=dtype, shape=shape)
+
+
+def _not_taken(checkpoint: Checkpoint) -> Iterator[tuple[str, str, LazyTensor | None]]:
+    """Yield what the file holds beside the model, entries without bytes included, with why."""
+    rest = dict(walk_tensors(checkpoint.rest, file=checkpoint.path))
+    for name in {**rest, **checkpoint.left}:
+        yield name, checkpoint.left.get(name) or _beside(name), rest.get(name)
 
 
 def _left(match: LayoutMatch, choice: Choice) -> Iterator[tuple[str, str]]:
@@ -130,8 +144,8 @@ def _unplanned(target: str, what: str) -> TargetError:
 
 
 def kept_rows(
-    rows: Iterable[Mapping[str, Any]], renewed: Set[str], files: Set[str]
-) -> Iterator[dict[str, Any]]:
+    rows: Iterable[LedgerEntry], renewed: Set[str], files: Set[str]
+) -> Iterator[LedgerEntry]:
     """Yield the rows of an earlier run that still hold, as far as they do.
 
     Args:
@@ -140,59 +154,34 @@ def kept_rows(
         files: Names of the files that are kept.
     """
     for row in rows:
-        if row["target"] not in renewed:
-            yield dict(row)
+        if row.target not in renewed:
+            yield row
             continue
-        first = {key: row[key] for key in ("file", "key", "state")}
-        kept = [place for place in (first, *row.get("also", ())) if place["file"] in files]
+        kept = [place for place in row.places if place.file in files]
         if kept:
             leading, *also = kept
-            reason = row["reason"] if leading == first else None
-            key = leading["key"] or None
-            told = {k: v for k, v in row.items() if k != "also"}
-            told |= {**leading, "key": key, "reason": reason}
-            yield {**told, "also": also} if also else told
+            yield attrs.evolve(
+                row,
+                file=leading.file,
+                key=leading.key,
+                state=leading.state,
+                reason=row.reason if leading == row.places[0] else None,
+                also=tuple(also),
+            )
 
 
-def places(row: Mapping[str, Any]) -> Iterator[tuple[str, str | None, State]]:
-    """Yield where a row of the ledger says that its tensor lies: (file, key, state)."""
-    if row["file"] is not None:
-        yield row["file"], row["key"], row["state"]
-    for place in row.get("also", ()):
-        yield place["file"], place["key"], place["state"]
-
-
-def joined(kept: Iterable[dict[str, Any]], added: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def joined(kept: Iterable[LedgerEntry], added: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     """Join the rows of an earlier run with those of this one.
 
     What this run left out and the earlier one wrote, with the same target, is written; what both
     wrote lies in the files of both.
     """
     rows = list(kept)
-    there = {(row["target"], row["tensor"]): row for row in rows if row["tensor"] is not None}
+    there = {(row.target, row.tensor): n for n, row in enumerate(rows) if row.tensor is not None}
     for row in added:
-        known = there.get((row["target"], row["tensor"]))
+        known = None if row.tensor is None else there.get((row.target, row.tensor))
         if known is None:
             rows.append(row)
-        elif row["state"] != "dropped":
-            place = {"file": row["file"], "key": row["key"] or "", "state": row["state"]}
-            known["also"] = [*known.get("also", ()), place, *row.get("also", ())]
-    return rows
-
-
-def as_rows(entries: Iterable[LedgerEntry]) -> list[dict[str, object]]:
-    """Return the ledger as the manifest's rows."""
-    rows = []
-    for entry in entries:
-        row: dict[str, object] = {
-            "tensor": entry.tensor,
-            "target": entry.target,
-            "state": entry.state,
-            "file": entry.file,
-            "key": entry.key,
-            "reason": entry.reason,
-        }
-        if entry.also:
-            row["also"] = [dict(place) for place in entry.also]
-        rows.append(row)
+        elif row.state != "dropped":
+            rows[known] = attrs.evolve(rows[known], also=(*rows[known].also, *row.places))
     return rows

@@ -7,30 +7,11 @@ import shutil
 from collections.abc import Set
 from pathlib import Path
 
-from convcore.errors import SourceError, UsageError
-from convcore.formats.bounded_json import read_json
+from convcore.errors import UsageError
+from convcore.manifest.document import listed_names
 from convcore.names import few
 from convcore.output.destination import contents, exists
 from convcore.output.digests import flush
-
-_MANIFEST = "manifest.json"
-
-
-def own_names(output: Path) -> frozenset[str] | None:
-    """Names that the manifest of an output lists, of whatever version; None without a manifest."""
-    path = output / _MANIFEST
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        content = read_json(path)
-    except (SourceError, OSError):
-        return None
-    if not isinstance(content, dict) or not isinstance(content.get("convcore_version"), str):
-        return None
-    rows = content.get("files")
-    rows = rows if isinstance(rows, list) else []
-    names = {str(row.get("path")) for row in rows if isinstance(row, dict)}
-    return frozenset({_MANIFEST} | names)
 
 
 def strangers_in(output: Path, planned: Set[str] = frozenset()) -> frozenset[str]:
@@ -47,7 +28,7 @@ def strangers_in(output: Path, planned: Set[str] = frozenset()) -> frozenset[str
     names = contents(output)
     if not names:
         return frozenset()
-    own = own_names(output)
+    own = listed_names(output)
     if own is None:
         raise exists(output, ours=False)
     found = frozenset(names) - own

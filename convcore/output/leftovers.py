@@ -10,10 +10,10 @@ import shutil
 import zlib
 from pathlib import Path
 
+from convcore.manifest import document as manifest
 from convcore.output.destination import home_of
 
 OLD = ".old"
-_MANIFEST = "manifest.json"
 _NAME = re.compile(
     r"\.(?:(?P<of>.+)\.)?convcore-(?P<pid>[0-9]+)-(?P<host>[0-9a-f]{8})[0-9a-f]{8}"
     rf"(?P<old>{re.escape(OLD)})?",
@@ -69,10 +69,10 @@ def move_in(folder: Path, output: Path) -> None:
     Raises:
         OSError: A name is taken, or the disk failed; everything is back in its folder then.
     """
-    if not (folder / _MANIFEST).is_file():
+    if not (folder / manifest.NAME).is_file():
         return
     names = [path.name for path in folder.iterdir()]
-    names.sort(key=lambda name: name == _MANIFEST)
+    names.sort(key=lambda name: name == manifest.NAME)
     for name in names:
         if os.path.lexists(output / name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(output / name))

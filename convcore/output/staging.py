@@ -18,10 +18,11 @@ import attrs
 
 from convcore.errors import TargetError, UsageError
 from convcore.interrupts import raise_if_asked, removed_at_the_end, uninterrupted
+from convcore.manifest.document import listed_names
 from convcore.names import few
 from convcore.output.destination import contents, disk_fault, exists, home_of, resolve, umask
 from convcore.output.digests import flush
-from convcore.output.foreign_files import bring_over, own_names, strangers_in, take
+from convcore.output.foreign_files import bring_over, strangers_in, take
 from convcore.output.leftovers import OLD, are_there, clear, move_in, private_folder
 from convcore.output.lock import locked
 
@@ -82,7 +83,7 @@ class Staging:
             return
         # What stands may have appeared, or grown, while we were at work.
         if not self.overwrite:
-            raise exists(self.output, ours=own_names(self.output) is not None)
+            raise exists(self.output, ours=listed_names(self.output) is not None)
         late = strangers_in(self.output) - strangers
         if late:
             raise UsageError(
@@ -125,7 +126,7 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Staging]:
     with locked(output):
         clear(output)
         if contents(output) and (not overwrite or home_of(output) == output):
-            raise exists(output, ours=own_names(output) is not None)
+            raise exists(output, ours=listed_names(output) is not None)
         strangers_in(output)  # before anything is made, whatever may not be replaced is refused
         folder = private_folder(output)
         staging = Staging(folder, output, overwrite)

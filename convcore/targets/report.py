@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 
+from convcore import validators as legal
 from convcore.layouts.layout import LayoutMatch
 from convcore.noun import Noun
-from convcore.targets.target import Artifact, Check, Choice, Target
+from convcore.targets.check import Check
+from convcore.targets.target import Artifact, Choice, Target
 from convcore.tensors import LazyTensor
+
+if TYPE_CHECKING:
+    from convcore.manifest.record import Manifest
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -83,11 +88,11 @@ class WrittenFile(Noun):
         sha256: Hexadecimal SHA-256.
     """
 
-    path: str
+    path: str = attrs.field(validator=legal.file_name)
     component: str | None
     target: str | None
     nbytes: int
-    sha256: str
+    sha256: str = attrs.field(validator=legal.sha256)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -99,7 +104,7 @@ class Report(Noun):
         plan: What was decided.
         files: What was written.
         checks: What was compared.
-        manifest: The content of ``manifest.json``.
+        manifest: What ``manifest.json`` says; None where nothing was written.
         dry_run: Whether nothing was written.
     """
 
@@ -107,5 +112,5 @@ class Report(Noun):
     plan: Plan = attrs.field(repr=False)
     files: tuple[WrittenFile, ...] = ()
     checks: tuple[Check, ...] = ()
-    manifest: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    manifest: Manifest | None = attrs.field(default=None, repr=False)
     dry_run: bool = False

@@ -1,4 +1,4 @@
-"""What a target is given and what it answers: artifacts, ledger entries, checks."""
+"""What a target is given and what it answers: artifacts and ledger entries."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.settings import Settler
 from convcore.noun import Noun
 from convcore.options import VerifyLevel
+from convcore.targets.check import Check
 from convcore.tensors import LazyTensor
 
 State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
@@ -102,6 +103,15 @@ class Artifact(Noun):
 
 
 @attrs.frozen(eq=False, repr=False)
+class Place(Noun):
+    """Where a tensor lies: in which file, under which key (None: folded), in which state."""
+
+    file: str
+    key: str | None
+    state: State
+
+
+@attrs.frozen(eq=False, repr=False)
 class LedgerEntry(Noun):
     """Where one tensor went, or where one written tensor comes from.
 
@@ -112,7 +122,9 @@ class LedgerEntry(Noun):
         file: File name in the output folder, or None when dropped.
         key: Name inside that file.
         reason: Why, for dropped, cast, folded and alias (which key holds the bytes).
-        also: Further places, ``{"file", "key", "state"}``, where one target writes it repeatedly.
+        also: Further places, where one target writes it repeatedly.
+        dtype: Of a dropped tensor, torch's name (``float32``), filled in by the engine; else None.
+        shape: Likewise.
     """
 
     tensor: str | None
@@ -121,17 +133,16 @@ class LedgerEntry(Noun):
     file: str | None = None
     key: str | None = None
     reason: str | None = None
-    also: tuple[Mapping[str, str], ...] = ()
+    also: tuple[Place, ...] = ()
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
 
-
-@attrs.frozen(eq=False, repr=False)
-class Check(Noun):
-    """One comparison that was made: of which file, by which means, with which figures."""
-
-    file: str
-    check: str
-    passed: bool
-    figures: Mapping[str, Any] = attrs.field(factory=dict)
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every place of the tensor; none where it was dropped."""
+        if self.file is None:
+            return self.also
+        return (Place(self.file, self.key, self.state), *self.also)
 
 
 @attrs.frozen(eq=False, repr=False)

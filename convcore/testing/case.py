@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from convcore.layouts.layout import LAYOUT_FILE, LayoutMatch
 from convcore.layouts.layout_file.reading import read_layout
 from convcore.layouts.matching import match_layout
 from convcore.manifest import document as manifest
+from convcore.manifest.record import Manifest
 from convcore.sources.reading import read_checkpoint
 from convcore.sources.source import Checkpoint
 from convcore.targets.report import Report
@@ -111,10 +111,9 @@ class Case:
         return self.converted(self.folder / "output", verify="full", create_inference_script=True)
 
     @property
-    def manifest(self) -> Mapping[str, Any]:
+    def manifest(self) -> Manifest:
         """The manifest as it lies on the disk."""
-        content: Mapping[str, Any] = json.loads((self.report.output / manifest.NAME).read_bytes())
-        return content
+        return manifest.load(self.report.output)
 
     def converted(
         self,

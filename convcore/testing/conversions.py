@@ -30,16 +30,19 @@ class Conversions(Suite):
     def test_weight_files_hold_the_tensors_bit_for_bit(self, case: Case) -> None:
         """Read by torch and safetensors, every tensor is what torch reads in the input."""
         expected = originals(case.checkpoint)
-        rows = [row for row in case.manifest["ledger"] if row["state"] in ("written", "alias")]
-        weights = [row for row in rows if row["file"].endswith((".pth", ".safetensors"))]
-        files = {row["file"]: tensors_in(case.report.output / row["file"]) for row in weights}
+        places = [
+            (str(row.tensor), place.file, str(place.key))
+            for row in case.manifest.ledger
+            for place in row.places
+            if place.state in ("written", "alias")
+        ]
+        weights = [place for place in places if place[1].endswith((".pth", ".safetensors"))]
+        files = {file: tensors_in(case.report.output / file) for _, file, _ in weights}
 
         differing = [
-            f"{row['file']}: {row['key']}"
-            for row in weights
-            if not any(
-                same(files[row["file"]][row["key"]], tensor) for tensor in expected[row["tensor"]]
-            )
+            f"{file}: {key}"
+            for name, file, key in weights
+            if not any(same(files[file][key], tensor) for tensor in expected[name])
         ]
 
         assert weights, "no tensor was written"
@@ -50,13 +53,12 @@ class Conversions(Suite):
         names = [case.checkpoint.original(name) for name in case.checkpoint.tensors]
         names += [name for name, _ in walk_tensors(case.checkpoint.rest)]
         told: dict[str, list[str]] = {target: [] for target in case.targets}
-        keys: dict[str, set[str]] = {}
-        for row in case.manifest["ledger"]:
-            if row["tensor"] is not None:
-                told[row["target"]].append(row["tensor"])
-            for place in (row, *row.get("also", ())):
-                if place["file"]:
-                    keys.setdefault(place["file"], set()).add(place["key"])
+        keys: dict[str, set[str | None]] = {}
+        for row in case.manifest.ledger:
+            if row.tensor is not None:
+                told[row.target].append(row.tensor)
+            for place in row.places:
+                keys.setdefault(place.file, set()).add(place.key)
 
         assert {t: sorted(rows) for t, rows in told.items()} == dict.fromkeys(told, sorted(names))
         for file in keys:
@@ -65,11 +67,11 @@ class Conversions(Suite):
 
     def test_the_manifest_fits_its_schema_and_its_folder(self, case: Case) -> None:
         """``manifest.json`` is what its JSON schema says, its digests are those of the files."""
-        listed = {file["path"]: file["sha256"] for file in case.manifest["files"]}
+        listed = {file.path: file.sha256 for file in case.manifest.files}
         there = digests(case.report.output)
         del there[manifest.NAME]
 
-        assert not schema_faults(case.manifest)
+        assert not schema_faults(case.report.output)
         assert listed == there
 
     def test_the_same_input_gives_the_same_bytes(self, case: Case, tmp_path: Path) -> None:

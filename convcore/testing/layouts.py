@@ -15,6 +15,7 @@ from convcore.layouts.candidates import REMAINDER
 from convcore.layouts.example_inputs import draw, dynamic_axes, sizes_for
 from convcore.layouts.layout import Schema
 from convcore.layouts.matching import match_layout
+from convcore.manifest import document as manifest
 from convcore.targets import networks as network
 from convcore.testing.case import Case
 from convcore.testing.conversions import Conversions
@@ -163,10 +164,10 @@ class LayoutSuite(Conversions):
         output = case.folder / "inference-only"
         report = case.converted(output, targets=["pth"], no_discriminators=True)
 
-        rows = {row["tensor"]: row for row in report.manifest["ledger"]}
+        rows = {row.tensor: row for row in manifest.load(report.output).ledger}
         for name in names - case.match.dropped.keys():
             row = rows[case.checkpoint.original(name)]
-            assert (row["state"], row["reason"]) == ("dropped", "role: training")
+            assert (row.state, row.reason) == ("dropped", "role: training")
 
     def test_graphs_compute_what_their_networks_compute_at_sizes_never_traced(
         self, case: Case

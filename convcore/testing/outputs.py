@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
 from pathlib import Path
-from typing import Any
 
-from convcore.manifest.document import schema
+from convcore.manifest.document import NAME, schema
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -18,11 +17,10 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def schema_faults(manifest: Mapping[str, Any]) -> list[str]:
-    """Say where a manifest departs from its schema; needs jsonschema."""
+def schema_faults(folder: Path) -> list[str]:
+    """Say where the manifest of a folder departs from its schema; needs jsonschema."""
     from jsonschema import Draft202012Validator
 
+    content = json.loads((folder / NAME).read_bytes())
     validator = Draft202012Validator(schema())
-    return [
-        f"{fault.json_path}: {fault.message[:300]}" for fault in validator.iter_errors(manifest)
-    ]
+    return [f"{fault.json_path}: {fault.message[:300]}" for fault in validator.iter_errors(content)]

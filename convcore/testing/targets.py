@@ -103,7 +103,7 @@ class TargetSuite(Suite):
         """Every file of the output is planned, documents and sidecars aside, and no larger."""
         artifacts = case.report.plan.artifacts
         planned = {path for artifact in artifacts for path in artifact.paths}
-        folded = any(row["state"] == "folded" for row in case.manifest["ledger"])
+        folded = any(row.state == "folded" for row in case.manifest.ledger)
 
         others = {*ENGINE_FILES, *case.report.plan.documents, *case.match.sidecars}
         assert set(digests(case.report.output)) - others == planned
@@ -168,15 +168,15 @@ class TargetSuite(Suite):
 
     def test_the_ledger_accounts_for_every_tensor(self, case: Case) -> None:
         """Each tensor once, and no key of a file without its row."""
-        rows = case.manifest["ledger"]
-        told = [row["tensor"] for row in rows if row["tensor"] is not None]
+        rows = case.manifest.ledger
+        told = [row.tensor for row in rows if row.tensor is not None]
         names = {case.checkpoint.original(name) for name in case.checkpoint.tensors}
-        places = [place for row in rows for place in (row, *row.get("also", ())) if place["file"]]
+        places = [place for row in rows for place in row.places]
 
         assert len(told) == len(set(told))
         assert names <= set(told)
         for artifact in case.report.plan.artifacts:
-            keys = {place["key"] for place in places if place["file"] == artifact.path}
+            keys = {place.key for place in places if place.file == artifact.path}
             assert set(self.read(case.report.output / artifact.path)) <= keys, artifact.path
 
     def test_a_component_left_out_is_dropped_by_name(self, case: Case, tmp_path: Path) -> None:
@@ -192,18 +192,18 @@ class TargetSuite(Suite):
         report = case.converted(tmp_path / "output", components=(chosen,))
 
         assert chosen in {artifact.of for artifact in report.plan.artifacts}
-        rows = {row["tensor"]: row for row in report.manifest["ledger"]}
+        rows = {row.tensor: row for row in manifest.load(report.output).ledger}
         for part in set(parts) - {chosen}:
             for name in case.match.states[part].keys() - case.match.dropped.keys():
-                assert rows[case.checkpoint.original(name)]["reason"] == "--component"
+                assert rows[case.checkpoint.original(name)].reason == "--component"
 
     def test_the_manifest_fits_its_schema(self, case: Case) -> None:
         """``manifest.json`` is what its JSON schema says, its digests are those of the files."""
         there = digests(case.report.output)
         del there[manifest.NAME]
 
-        assert not schema_faults(case.manifest)
-        assert {file["path"]: file["sha256"] for file in case.manifest["files"]} == there
+        assert not schema_faults(case.report.output)
+        assert {file.path: file.sha256 for file in case.manifest.files} == there
 
     def test_the_same_input_gives_the_same_bytes(self, case: Case, tmp_path: Path) -> None:
         """No time, no folder, no order of a set comes into the file."""
@@ -253,15 +253,20 @@ class TargetSuite(Suite):
 
 def _differing(suite: TargetSuite, report: Report, expected: Mapping[str, list[Any]]) -> list[str]:
     """Say which tensors the files do not hold as they were; at least one has to be there."""
-    rows = [row for row in report.manifest["ledger"] if row["state"] in ("written", "alias")]
-    files = {row["file"]: suite.read(report.output / row["file"]) for row in rows}
-    wrong = [] if rows else ["no tensor was written"]
-    for row in rows:
-        found = files[row["file"]]
-        if row["key"] not in found:
-            wrong.append(f"{row['file']} has no key {row['key']}")
-        elif not any(same(found[row["key"]], tensor) for tensor in expected[row["tensor"]]):
-            wrong.append(f"{row['file']}: {row['key']} is not {row['tensor']}")
+    places = [
+        (row.tensor, place)
+        for row in manifest.load(report.output).ledger
+        for place in row.places
+        if place.state in ("written", "alias")
+    ]
+    files = {place.file: suite.read(report.output / place.file) for _, place in places}
+    wrong = [] if places else ["no tensor was written"]
+    for name, place in places:
+        found, key = files[place.file], str(place.key)
+        if key not in found:
+            wrong.append(f"{place.file} has no key {key}")
+        elif not any(same(found[key], tensor) for tensor in expected[str(name)]):
+            wrong.append(f"{place.file}: {key} is not {name}")
     return wrong
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from convcore.errors import VerificationError
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Check, Choice
+from convcore.targets.check import Check
+from convcore.targets.target import Choice
 
 
 def refuse_failed(checks: Sequence[Check], match: LayoutMatch, choice: Choice) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from convcore import onnx_runtime
+from convcore.targets.check import Check, CheckKind
 from convcore.targets.networks import run
-from convcore.targets.target import Check
 from convcore.verification import channels, telling
 from convcore.verification.constants import disagreements
 from convcore.verification.exactness import Float64
@@ -94,8 +94,7 @@ def compare(
                 found = dict(zip(names, runner.run(None, inputs), strict=True))
                 runs.append(Run(trial, reference, found))
         except onnx_runtime.errors() as error:
-            problem = f"onnxruntime cannot run it: {onnx_runtime.told(error)}"
-            return Check(path.name, "parity", False, {"proved": False, "problems": [problem]})
+            return _cannot_run(path, onnx_runtime.told(error))
         again = [partial(inputs_of, one.trial, module, graph) for one in runs]
         float64 = Float64(module, graph, again)
         judged = _judged(runs, float64, stated=(atol, rtol) != (None, None), allow_nan=allow_nan)
@@ -112,12 +111,17 @@ def compare(
     known = {"atol": atol, "rtol": rtol, "worst_channel": judged.worst}
     figures |= {name: value for name, value in known.items() if value is not None}
     figures |= {"constant_channels": judged.still} if judged.still else {}
-    figures["inputs"] = [str(one.trial) for one in runs]
+    figures["inputs"] = [{"kind": one.trial.kind, "sizes": dict(one.trial.sizes)} for one in runs]
     figures["proved"] = passed and not problems and not unproved
     for name, sentences in (("unproved", unproved), ("problems", problems)):
         if sentences:
             figures[name] = sentences
-    return Check(path.name, "parity", passed and not problems, figures)
+    return Check(path.name, "parity", passed and not problems, figures, CheckKind.PARITY)
+
+
+def _cannot_run(path: Path, why: str) -> Check:
+    figures = {"proved": False, "problems": [f"onnxruntime cannot run it: {why}"]}
+    return Check(path.name, "parity", False, figures, CheckKind.PARITY)
 
 
 @attrs.define

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.settings import true_or_false
+from convcore.targets.check import Check
 from convcore.targets.target import (
     Artifact,
-    Check,
     LedgerEntry,
     Reopened,
     Target,

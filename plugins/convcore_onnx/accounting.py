@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Choice, LedgerEntry, State
+from convcore.targets.target import Choice, LedgerEntry, Place, State
 from convcore_onnx.exporting import holds
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ class Ledger:
         for name, places in self._places.items():
             used = [place for place in places if place[0] != "dropped"] or places[:1]
             (state, path, key), *others = used
-            also = tuple(
-                {"file": file, "key": inner or "", "state": what} for what, file, inner in others
-            )
+            also = tuple(Place(file, inner, what) for what, file, inner in others)
             file = None if state == "dropped" else path
             yield LedgerEntry(name, "onnx", state, file, key, _REASONS[state], also)
         yield from self._constants

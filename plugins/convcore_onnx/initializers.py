@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convcore.names import few
-from convcore.targets.target import Artifact, Check, LedgerEntry, Reopened
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.target import Artifact, LedgerEntry, Reopened
 from convcore.targets.weights import differing, from_arrays, lying
 from convcore.tensors import LazyTensor, TensorSpec
 
@@ -44,6 +45,7 @@ def recheck_initializers(artifact: Artifact, output: Reopened) -> Check:
         "initializers",
         not problems,
         {"problems": problems[:_SHOWN]} if problems else {},
+        CheckKind.GRAPH,
     )
 
 

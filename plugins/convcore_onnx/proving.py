@@ -8,8 +8,9 @@ import attrs
 
 from convcore.layouts.graph import Graph
 from convcore.names import counted
+from convcore.targets.check import Check
 from convcore.targets.networks import build
-from convcore.targets.target import Artifact, Check, Workspace
+from convcore.targets.target import Artifact, Workspace
 from convcore.verification.parity import compare
 from convcore_onnx.planning import Job
 

@@ -10,7 +10,8 @@ import attrs
 from convcore.errors import ConvcoreError, SourceError, TargetError
 from convcore.layouts.graph import Graph
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Artifact, Check, Reopened
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.target import Artifact, Reopened
 from convcore_onnx.initializers import recheck_initializers
 
 _NEEDED = ("torch", "onnx", "onnxruntime")
@@ -50,7 +51,7 @@ def recheck_graphs(artifacts: Sequence[Artifact], output: Reopened) -> Iterator[
 
 def _not_run(artifact: Artifact, reason: str) -> Check:
     """Name a graph that was not compared again; its digest has spoken."""
-    return Check(artifact.path, "parity not re-run", True, {"reason": reason})
+    return Check(artifact.path, "parity not re-run", True, {"reason": reason}, CheckKind.PARITY)
 
 
 def _has_weights(graph: Graph, match: LayoutMatch) -> bool:
@@ -77,7 +78,7 @@ def _parity(artifact: Artifact, graph: Graph, match: LayoutMatch, output: Reopen
 
 def _failed(artifact: Artifact, output: Reopened, problems: list[str]) -> Check:
     figures = {"problems": problems[:_SHOWN], **_recorded(artifact, output)}
-    return Check(artifact.path, "parity", False, figures)
+    return Check(artifact.path, "parity", False, figures, CheckKind.PARITY)
 
 
 def _recorded(artifact: Artifact, output: Reopened) -> dict[str, str]:
@@ -85,7 +86,7 @@ def _recorded(artifact: Artifact, output: Reopened) -> dict[str, str]:
     given = [
         f"--{name} {made.figures[name]}"
         for made in output.checks
-        if made.file == artifact.path and made.check == "parity"
+        if made.file == artifact.path and made.kind is CheckKind.PARITY
         for name in ("atol", "rtol")
         if made.figures.get(name) is not None
     ]

@@ -10,7 +10,8 @@ import attrs
 
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.target import Artifact, Choice, LedgerEntry, Target, Workspace
 from convcore.targets.weights import (
     file_stem,
     groups,
@@ -113,9 +114,9 @@ def _torch_reads(
         here = tensors[key].load().contiguous().reshape(-1).view(torch.uint8)
         if not torch.equal(there, here):
             differing.append(key)
-    return Check(
-        artifact.path, "torch.load equals source", not differing, {"differing": differing[:20]}
-    )
+    figures = {"differing": differing[:20]}
+    said = "torch.load equals source"
+    return Check(artifact.path, said, not differing, figures, CheckKind.LIBRARY)
 
 
 def _artifact(

@@ -10,7 +10,14 @@ from convcore.errors import TargetError
 from convcore.formats.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.host.hookspecs import hookimpl
 from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Artifact, Check, Choice, LedgerEntry, Target, Workspace
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.target import (
+    Artifact,
+    Choice,
+    LedgerEntry,
+    Target,
+    Workspace,
+)
 from convcore.targets.weights import (
     append,
     copy,
@@ -137,7 +144,8 @@ def _library_reads(artifact: Artifact, workspace: Workspace) -> Check:
             if there.shape != here.shape or not torch.equal(*same):
                 differing.append(name)
     figures = {"differing": differing[:20]}
-    return Check(artifact.path, "safetensors equals source", not differing, figures)
+    said = "safetensors equals source"
+    return Check(artifact.path, said, not differing, figures, CheckKind.LIBRARY)
 
 
 @hookimpl

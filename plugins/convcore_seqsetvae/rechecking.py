@@ -9,7 +9,8 @@ from typing import Any
 
 from convcore.formats.bounded_json import read_json
 from convcore.targets import weights
-from convcore.targets.target import Artifact, Check, Reopened
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.target import Artifact, Reopened
 from convcore.tensors import LazyTensor
 
 DOCUMENT = "transfer.json"
@@ -31,7 +32,7 @@ def recheck(artifacts: Sequence[Artifact], output: Reopened) -> Iterator[Check]:
         if not problems and find_spec("torch") is not None:
             problems = [f"{key} is not what the seed draws" for key in _redrawn(said, found)]
         figures = {"problems": problems[:20]} if problems else {}
-        yield Check(artifact.path, "transfer", not problems, figures)
+        yield Check(artifact.path, "transfer", not problems, figures, CheckKind.DOCUMENT)
 
 
 def _departures(

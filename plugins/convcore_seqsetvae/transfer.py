@@ -17,9 +17,9 @@ from convcore.errors import UsageError
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.schema import evaluate
 from convcore.layouts.settings import departures, positive
+from convcore.targets.check import Check, CheckKind
 from convcore.targets.target import (
     Artifact,
-    Check,
     Choice,
     LedgerEntry,
     Target,
@@ -199,7 +199,8 @@ def check(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Check
         if not _same(state.get(key), expected):
             differing.append(key)
     figures = {"tensors": len(state), "fresh": len(transfer.fresh), "differing": differing[:20]}
-    yield Check(FILE, "torch.load equals source and seed", not differing, figures)
+    said = "torch.load equals source and seed"
+    yield Check(FILE, said, not differing, figures, CheckKind.LIBRARY)
 
 
 def draw(transfer: Transfer) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ from jsonschema import Draft202012Validator
 from convcore import convert
 from convcore.errors import ConvcoreError, SourceError
 from convcore.manifest import document as manifest
-from convcore.manifest.conformity import first_fault
 
 Change = Callable[[dict[str, Any]], Any]
 CHANGES: dict[str, Change] = {
@@ -31,7 +29,8 @@ CHANGES: dict[str, Change] = {
     "no source": lambda m: m.pop("source"),
     "a source that is text": lambda m: m.update(source="x"),
     "a ledger of numbers": lambda m: m.update(ledger=[1]),
-    "a row without a key": lambda m: m["ledger"][0].pop("key"),
+    "a row without a file": lambda m: m["ledger"][0].pop("file"),
+    "a row of a number": lambda m: m["ledger"][0].update(key=1),
     "an unknown state": lambda m: m["ledger"][0].update(state="stolen"),
     "a check without a verdict": lambda m: m["checks"][0].pop("passed"),
     "something more": lambda m: m.update(extra=1),
@@ -76,20 +75,6 @@ def test_a_manifest_of_another_shape_is_refused(change: Change, output: Path) ->
     # A complete validator, not ours, agrees that something is wrong with it.
     assert not Draft202012Validator(manifest.schema()).is_valid(content)
     assert "no manifest that convcore wrote" in str(caught.value)
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_the_small_validator_finds_nothing_that_a_complete_one_does_not(
-    change: Change, output: Path
-) -> None:
-    content = json.loads((output / "manifest.json").read_text())
-    changed = copy.deepcopy(content)
-    change(changed)
-
-    faults = first_fault(content, manifest.schema()), first_fault(changed, manifest.schema())
-
-    assert faults[0] is None
-    assert faults[1] is not None
 
 
 @pytest.mark.parametrize("name", ["../victim", "/etc/hostname"])

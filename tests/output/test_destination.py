@@ -268,7 +268,7 @@ def test_a_link_elsewhere_is_known_by_what_it_leads_to(
 
     report = convert(asked(tmp_path / "latest", tmp_path / "out"), registry)
 
-    assert report.manifest["source"]["name"] == "last.ckpt"
+    assert report.manifest.source.name == "last.ckpt"
 
 
 def test_an_input_that_does_not_exist_is_what_is_told(tmp_path: Path, registry: Registry) -> None:

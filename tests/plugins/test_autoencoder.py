@@ -321,7 +321,7 @@ def test_a_bigger_model_around_the_encoder_is_kept_apart_and_whole(
     rest = torch.load(tmp_path / "out" / "remainder.pth", weights_only=True)
     assert set(rest) == {"outside.encoder.0.weight", "outside.decoder.up.weight", "head.weight"}
     assert torch.equal(rest["outside.encoder.0.weight"], backbone(state)["encoder.0.weight"])
-    assert {row["tensor"] for row in report.manifest["ledger"]} == set(backbone(state))
+    assert {row.tensor for row in report.manifest.ledger} == set(backbone(state))
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,7 @@ def test_a_vocabulary_that_contradicts_the_vectorizer_loses_and_is_told(
     report = convert(Request(folder, tmp_path / "out"), registry)
 
     assert json.loads((tmp_path / "out/vocab.json").read_text()) == words
-    (told,) = (line for line in report.manifest["evidence"] if "disagree" in line)
+    (told,) = (line for line in report.manifest.evidence if "disagree" in line)
     assert told.startswith("vocab.json and tfidf_vectorizer.pkl disagree on 2 words, such as")
     assert str(words[first]) in told
     assert str(words[second]) in told

@@ -106,7 +106,8 @@ def write(checkpoint: Path, output: Path, **options: object) -> Path:
 
 
 def ledger(output: Path) -> list[dict]:
-    return json.loads((output / "manifest.json").read_text())["ledger"]
+    rows = json.loads((output / "manifest.json").read_text())["ledger"]
+    return [{"key": row["tensor"], **row} for row in rows]
 
 
 def initializers(path: Path) -> dict[str, np.ndarray]:
@@ -394,7 +395,7 @@ def test_weights_of_another_precision_are_cast_and_the_ledger_says_so(
 
     report = convert(Request(path, tmp_path / "out", ("onnx",)), small.registry(small.layout(net)))
 
-    states = {row["state"] for row in report.manifest["ledger"] if row["tensor"]}
+    states = {row.state for row in report.manifest.ledger if row.tensor}
     assert states == {"cast"}
     assert all(check.passed for check in report.checks)
 
@@ -483,6 +484,6 @@ def test_weights_may_be_written_twice_from_one_component(tmp_path: Path) -> None
         Request(path, tmp_path / "out", ("onnx",)), small.registry(small.layout(plain, steep))
     )
 
-    rows = [row for row in report.manifest["ledger"] if row["tensor"]]
-    assert {row["file"] for row in rows} == {"plain.onnx"}
-    assert {place["file"] for row in rows for place in row["also"]} == {"steep.onnx"}
+    rows = [row for row in report.manifest.ledger if row.tensor]
+    assert {row.file for row in rows} == {"plain.onnx"}
+    assert {place.file for row in rows for place in row.also} == {"steep.onnx"}

@@ -33,6 +33,6 @@ def test_the_one_file_holds_the_components_that_were_chosen(
     written = torch.load(path, weights_only=True)
     assert written.keys() == expected
     assert all(torch.equal(written[name], state[name]) for name in expected)
-    rows = [row for row in report.manifest["ledger"] if row["tensor"] in state]
-    assert {row["tensor"] for row in rows if row["state"] != "dropped"} == expected
+    rows = [row for row in report.manifest.ledger if row.tensor in state]
+    assert {row.tensor for row in rows if row.state != "dropped"} == expected
     assert len(rows) == len(state)

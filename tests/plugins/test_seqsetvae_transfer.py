@@ -145,7 +145,9 @@ def test_the_ledger_follows_every_tensor_into_the_file(tmp_path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     before, after = load(PRETRAINED)["state_dict"], load(folder / START)["state_dict"]
     rows = manifest["ledger"]
-    written = {row["tensor"]: row["key"] for row in rows if row["state"] == "written"}
+    written = {
+        row["tensor"]: row.get("key", row["tensor"]) for row in rows if row["state"] == "written"
+    }
     fresh = [row["key"] for row in rows if row["state"] == "fresh"]
     dropped = {row["tensor"]: row["reason"] for row in rows if row["state"] == "dropped"}
     assert {*written.values(), *fresh} == set(after)

@@ -99,7 +99,7 @@ def test_both_sets_are_found_and_the_choice_is_the_user_s(
     prefix = "body." if "body.0.weight" in tree else ""
     assert same(written(tmp_path / "raw")["model"], below(prefix, RAW))
     assert same(written(tmp_path / "auto")["model"], below(prefix, mean))
-    reasons = {row["reason"] for row in raw.manifest["ledger"] if row["state"] == "dropped"}
+    reasons = {row.reason for row in raw.manifest.ledger if row.state == "dropped"}
     assert "--weights averaged" in reasons
     kinds = {each["kind"]: each for each in sets}
     assert kinds["averaged"]["of"] == kinds["raw"]["path"]
@@ -135,7 +135,7 @@ def test_an_average_alone_is_taken_and_told(tree: Any, tmp_path: Path) -> None:
         convcore.convert(tmp_path / "m.pt", tmp_path / "raw", weights="raw")
 
     assert same(written(tmp_path / "out")["model"], MEAN)
-    assert "is an average of weights" in " ".join(report.manifest["evidence"])
+    assert "is an average of weights" in " ".join(report.manifest.evidence)
 
 
 def test_an_average_that_is_asked_for_and_not_there_is_an_error(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_sets_that_are_equal_are_one_and_told(tmp_path: Path) -> None:
     report = convcore.convert(tmp_path / "m.pt", tmp_path / "out")
 
     assert same(written(tmp_path / "out")["model"], RAW)
-    assert "equals the trained weights byte for byte" in " ".join(report.manifest["evidence"])
+    assert "equals the trained weights byte for byte" in " ".join(report.manifest.evidence)
 
 
 TWO_WAYS = {

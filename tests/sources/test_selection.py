@@ -73,8 +73,8 @@ def test_every_network_is_a_component_under_its_own_place(
     found = written(tmp_path / "out")
     assert found.keys() == expected.keys()
     assert all(same(found[name], expected[name]) for name in expected)
-    assert report.manifest["layout"] is None
-    assert "no layout known; split as the file names its networks" in report.manifest["evidence"]
+    assert report.manifest.layout is None
+    assert "no layout known; split as the file names its networks" in report.manifest.evidence
 
 
 ONE: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -125,7 +125,7 @@ def test_statistics_beside_networks_are_a_component_and_figures_are_dropped(tmp_
     scaler = tree["scaler"]
     assert set(found["statistics"]) == {"scaler.mean", "scaler.std", "log_alpha"}
     assert torch.equal(found["statistics"]["scaler.std"], scaler["std"])
-    why = {r["tensor"]: r["reason"] for r in report.manifest["ledger"] if r["state"] == "dropped"}
+    why = {r.tensor: r.reason for r in report.manifest.ledger if r.state == "dropped"}
     assert why == {
         "val_loss": "a figure of training",
         "best_acc5": "a figure of training",
@@ -183,10 +183,10 @@ def test_the_one_module_of_an_object_is_taken_and_told(tmp_path: Path) -> None:
     by_key = convcore.open_checkpoint(path, key="runner.net")
 
     assert same(written(tmp_path / "out")["model"], module.state_dict())
-    told = " ".join(report.manifest["evidence"])
+    told = " ".join(report.manifest.evidence)
     assert "lies at runner.net, in a somelab_runner.Runner" in told
     assert list(by_key.tensors) == ["weight", "bias"]
-    rows = {row["tensor"]: row["reason"] for row in report.manifest["ledger"]}
+    rows = {row.tensor: row.reason for row in report.manifest.ledger}
     assert rows["runner.curve"] == "attribute of a somelab_runner.Runner"
 
 
@@ -210,7 +210,7 @@ def test_a_module_s_tensors_that_its_state_dict_lacks_have_rows(tmp_path: Path) 
     report = convcore.convert(save(module, tmp_path), tmp_path / "out")
 
     assert same(written(tmp_path / "out")["model"], module.state_dict())
-    why = {r["tensor"]: r["reason"] for r in report.manifest["ledger"] if r["state"] == "dropped"}
+    why = {r.tensor: r.reason for r in report.manifest.ledger if r.state == "dropped"}
     linear = "plain attribute of torch.nn.modules.linear.Linear"
     assert why == {"0.scale": linear, "1.mask": linear}
 
@@ -231,7 +231,7 @@ def test_entries_of_a_state_dict_that_are_no_tensors_have_rows(tmp_path: Path) -
 
     report = convcore.convert(save(tree, tmp_path), tmp_path / "out")
 
-    why = {r["tensor"]: r["reason"] for r in report.manifest["ledger"] if r["state"] == "dropped"}
+    why = {r.tensor: r.reason for r in report.manifest.ledger if r.state == "dropped"}
     assert why == {
         "temperature": "a float, not a tensor",
         "0._extra_state": "a _io.BytesIO, not a tensor",
@@ -301,5 +301,5 @@ def test_named_parts_are_written_and_nothing_else(tmp_path: Path) -> None:
 
     assert list(written(tmp_path / "out")) == ["left"]
     assert same(written(tmp_path / "all")["remainder"], DOWN)
-    dropped = {r["tensor"] for r in report.manifest["ledger"] if r["state"] == "dropped"}
+    dropped = {r.tensor for r in report.manifest.ledger if r.state == "dropped"}
     assert dropped == {f"dec.{name}" for name in DOWN}

@@ -94,6 +94,6 @@ def test_a_flat_file_of_an_unknown_model_loads_into_the_class_that_was_trained(
     report = convcore.convert(tmp_path / "m.pt", tmp_path / "out", "state-dict", layout="plain")
 
     Innermost().load_state_dict(load(tmp_path / "out/state_dict.pth"), strict=True)
-    (said,) = (line for line in report.manifest["evidence"] if "prefix" in line)
+    (said,) = (line for line in report.manifest.evidence if "prefix" in line)
     assert f"{wrapper}model.model.'" in said
     assert "state-dict files of no known layout keep 'model.'" in said

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from convcore.layouts.graph import Axis, Graph
-from convcore.targets.target import Check
+from convcore.targets.check import Check
 from convcore.verification.parity import compare
 from convcore_onnx.exporting import export, quiet
 from convcore_onnx.surgery import IR_VERSION, name_axes, optimise

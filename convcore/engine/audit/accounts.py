@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from convcore.manifest import document as manifest
-from convcore.manifest.ledger import is_beside, places
+from convcore.manifest.ledger import is_beside
+from convcore.manifest.record import SCHEMA_VERSION, Manifest
 from convcore.names import counted, few
-from convcore.targets.target import Check
+from convcore.targets.check import Check, CheckKind
 
 _SHOWN = 20
 # What a check of a graph may have been made against, beside a file.
 _CHECKPOINT = "checkpoint"
 
 
-def audit_accounts(content: Mapping[str, Any]) -> Check:
+def audit_accounts(content: Manifest) -> Check:
     """Hold the parts of a manifest against one another: files, ledger, components, checks."""
     problems = [
         *_of_files(content),
         *_of_ledger(content),
+        *_of_artifacts(content),
         *_of_components(content),
         *_of_checks(content),
     ]
-    figures: dict[str, Any] = {"rows": len(content["ledger"])}
+    figures: dict[str, Any] = {"rows": len(content.ledger)}
     if problems:
         figures["problems"] = problems[:_SHOWN]
-    return Check(manifest.NAME, "accounts", not problems, figures)
+    return Check(manifest.NAME, "accounts", not problems, figures, CheckKind.ACCOUNTS)
 
 
-def _of_files(content: Mapping[str, Any]) -> Iterator[str]:
-    told = {file for row in content["ledger"] for file, _, _ in places(row)}
-    leading = {
-        (file["target"], file["component"]) for file in content["files"] if file["path"] in told
-    }
-    for file in content["files"]:
-        path, target, part = file["path"], file["target"], file["component"]
+def _of_files(content: Manifest) -> Iterator[str]:
+    told = {place.file for row in content.ledger for place in row.places}
+    leading = {(file.target, file.component) for file in content.files if file.path in told}
+    for file in content.files:
+        path, target, part = file.path, file.target, file.component
         if (target is None) != (part is None):
             yield f"{path} has the target {target} and the component {part}"
         elif target is not None and path not in told and (target, part) not in leading:
@@ -45,25 +45,25 @@ def _of_files(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path} belongs to no target"
 
 
-def _of_ledger(content: Mapping[str, Any]) -> Iterator[str]:
-    owners = {file["path"]: file["target"] for file in content["files"]}
-    rows = content["ledger"]
+def _of_ledger(content: Manifest) -> Iterator[str]:
+    owners = {file.path: file.target for file in content.files}
     tensors: dict[str, Counter[tuple[str, bool]]] = {}
     taken: Counter[tuple[str, str | None]] = Counter()
-    for row in rows:
-        target, name = row["target"], row["tensor"]
+    for row in content.ledger:
+        target, name = row.target, row.tensor
         # What lay beside the state dict may be called like something in it.
         if name is not None:
-            beside = row["state"] == "dropped" and is_beside(row["reason"])
+            beside = row.state == "dropped" and is_beside(row.reason)
             tensors.setdefault(target, Counter())[name, beside] += 1
-        for file, key, state in places(row):
+        for place in row.places:
+            file = place.file
             if file not in owners:
                 yield f"the ledger tells of {file}, which is not listed"
             elif owners[file] != target:
                 yield f"the ledger has {file} of {target}, the files of {owners[file]}"
             # An alias may point at the key that holds its bytes, and what is folded has none.
-            if state in ("written", "cast", "constant", "fresh"):
-                taken[file, key] += 1
+            if place.state in ("written", "cast", "constant", "fresh"):
+                taken[file, place.key] += 1
     yield from (f"{file} has two rows for {key}" for (file, key), n in taken.items() if n > 1)
     for target, names in tensors.items():
         twice = [name for (name, beside), count in names.items() if count > 1 and not beside]
@@ -78,35 +78,46 @@ def _of_ledger(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"{target} has {counted(len(missing), 'row')} too few: it does not tell of {said}"
     for target in tensors.keys() - set(owners.values()):
         yield f"the ledger tells of {target}, which has no file"
-    renamed = content["renamed"]
+    renamed = content.renamed
     unknown = sorted(set(renamed.values()) - {name for name, _ in every})
     if unknown or len(set(renamed.values())) < len(renamed):
         yield f"names without a wrapper's prefix belong to no tensor: {few(unknown) or 'twice'}"
 
 
-def _of_components(content: Mapping[str, Any]) -> Iterator[str]:
-    names = Counter(part["name"] for part in content["components"])
+def _of_artifacts(content: Manifest) -> Iterator[str]:
+    if content.schema_version < SCHEMA_VERSION:
+        return  # the first version did not tell of any
+    owners = {file.path: file.component for file in content.owned}
+    told = Counter(path for each in content.artifacts for path in (each.path, *each.also))
+    yield from (f"{path} is told of twice" for path, count in told.items() if count > 1)
+    for path in sorted(told.keys() ^ owners.keys()):
+        yield f"{path} is no artifact" if path in owners else f"the artifact {path} is not listed"
+    for each in content.artifacts:
+        for path in (each.path, *each.also):
+            if owners.get(path, each.of) != each.of:
+                yield f"{path} is an artifact of {each.of}, listed is {owners[path]}"
+
+
+def _of_components(content: Manifest) -> Iterator[str]:
+    names = Counter(part.name for part in content.components)
     yield from (f"the component {name} is there twice" for name, n in names.items() if n > 1)
     if not names:
         yield "it has no component"
-    prints = Counter(part["fingerprint"] for part in content["components"])
+    prints = Counter(part.fingerprint for part in content.components)
     if len(prints) == 1 and None in prints:
         yield "no component has a fingerprint, though files were made of some"
 
 
-def _of_checks(content: Mapping[str, Any]) -> Iterator[str]:
-    listed = {file["path"] for file in content["files"] if file["target"] is not None}
-    made = Counter((check["file"], check["check"]) for check in content["checks"])
+def _of_checks(content: Manifest) -> Iterator[str]:
+    listed = {file.path for file in content.owned}
+    made = Counter((check.file, check.check) for check in content.checks)
     yield from (f"the check {what!r} of {file} is there twice" for (file, what), n in made.items()
                 if n > 1)  # fmt: skip
-    for check in content["checks"]:
-        if not check["passed"]:
-            yield f"the check {check['check']!r} of {check['file']} failed when it was written"
-        if check["file"] not in listed:
-            yield f"a check tells of {check['file']}, which no target wrote"
-        reference = check.get("reference", ())
-        known = isinstance(reference, list | tuple) and all(
-            file == _CHECKPOINT or file in listed for file in reference
-        )
-        if not known:
-            yield f"{check['file']} was compared with what is not listed: {reference}"
+    for check in content.checks:
+        if not check.passed:
+            yield f"the check {check.check!r} of {check.file} failed when it was written"
+        if check.file not in listed:
+            yield f"a check tells of {check.file}, which no target wrote"
+        reference = check.figures.get("reference", ())
+        if not all(file == _CHECKPOINT or file in listed for file in reference):
+            yield f"{check.file} was compared with what is not listed: {few(reference)}"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from convcore.engine.reopened import artifacts, opened, rows_of
 from convcore.errors import SourceError
-from convcore.manifest.document import parameters
+from convcore.manifest.building import parameters
 from convcore.manifest.fingerprint import fingerprint
+from convcore.manifest.record import ComponentRecord, Manifest
 from convcore.names import counted, few
 from convcore.noun import Noun
-from convcore.targets.target import Artifact, Check, LedgerEntry, Target
-from convcore.targets.weights import EXACT
+from convcore.targets.check import Check, CheckKind, not_made
+from convcore.targets.target import Artifact, LedgerEntry, Target
 from convcore.tensors import LazyTensor
 
 _SHOWN = 20
@@ -46,9 +46,7 @@ class Holding(Noun):
     foreign: str | None = None
 
 
-def open_holdings(
-    folder: Path, content: Mapping[str, Any], targets: Mapping[str, Target]
-) -> list[Holding]:
+def open_holdings(folder: Path, content: Manifest, targets: Mapping[str, Target]) -> list[Holding]:
     """Open every file that the ledger says holds tensors, graphs aside."""
     rows = rows_of(content)
     return [
@@ -77,18 +75,18 @@ def _open(
     return Holding(artifact, rows, rechecked, tensors, named)
 
 
-def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Iterator[Check]:
+def audit_holdings(content: Manifest, holdings: list[Holding]) -> Iterator[Check]:
     """Hold every tensor of every weight file against its row, and each row against its tensor.
 
     Each storage is read once: its CRC-32 is compared where the container has one, and the
     fingerprint of the component it belongs to is computed from these sums.
     """
-    names = {original: name for name, original in content["renamed"].items()}
-    parts = {part["name"]: part for part in content["components"]}
+    names = content.names
+    parts = {part.name: part for part in content.components}
     for holding in holdings:
         path = holding.artifact.path
         if holding.foreign is not None:
-            yield Check(path, "tensors not checked", True, {"reason": holding.foreign})
+            yield not_made(path, "tensors", CheckKind.TENSORS, holding.foreign)
             continue
         if holding.fault is not None:
             yield _failed(path, "tensors", [holding.fault.what])
@@ -101,7 +99,8 @@ def audit_holdings(content: Mapping[str, Any], holdings: list[Holding]) -> Itera
         if problems:
             yield _failed(path, "tensors", problems)
         else:
-            yield Check(path, "tensors", True, {"tensors": len(holding.tensors)})
+            figures = {"tensors": len(holding.tensors)}
+            yield Check(path, "tensors", True, figures, CheckKind.TENSORS)
 
 
 def _of_rows(holding: Holding) -> Iterator[str]:
@@ -141,20 +140,20 @@ def _of_aliases(rows: list[LedgerEntry], tensors: Mapping[str, LazyTensor]) -> I
             yield f"{key} and {len(others)} names that show its elements are not told apart"
 
 
-def _of_checks(content: Mapping[str, Any], holding: Holding) -> Iterator[str]:
+def _of_checks(content: Manifest, holding: Holding) -> Iterator[str]:
     nbytes = sum(tensor.nbytes for tensor in holding.tensors.values())
-    for check in content["checks"]:
-        if (check["file"], check["check"]) == (holding.artifact.path, EXACT) and (
-            check.get("tensors", len(holding.tensors)) != len(holding.tensors)
-            or check.get("bytes", nbytes) != nbytes
-        ):
-            yield (
-                f"it holds {counted(len(holding.tensors), 'tensor')} of {nbytes:,} bytes, "
-                f"compared were {check.get('tensors')} of {check.get('bytes'):,}"
-            )
+    for check in content.checks:
+        if check.file == holding.artifact.path and check.kind is CheckKind.BYTES:
+            tensors = check.figures.get("tensors", len(holding.tensors))
+            compared = check.figures.get("bytes", nbytes)
+            if (tensors, compared) != (len(holding.tensors), nbytes):
+                yield (
+                    f"it holds {counted(len(holding.tensors), 'tensor')} of {nbytes:,} bytes, "
+                    f"compared were {tensors:,} of {compared:,}"
+                )
 
 
-def of_component(part: Mapping[str, Any], state: Mapping[str, LazyTensor]) -> Iterator[str]:
+def of_component(part: ComponentRecord, state: Mapping[str, LazyTensor]) -> Iterator[str]:
     """Hold tensors, under their names without wrappers, against a component's row."""
     try:
         for tensor in state.values():
@@ -163,23 +162,23 @@ def of_component(part: Mapping[str, Any], state: Mapping[str, LazyTensor]) -> It
     except SourceError as error:
         yield error.what
         return
-    if found != part["fingerprint"]:
+    if found != part.fingerprint:
         yield (
-            f"its tensors are not those of {part['name']}: their fingerprint is {found[:12]}…, "
-            f"recorded is {str(part['fingerprint'])[:12]}"
+            f"its tensors are not those of {part.name}: their fingerprint is {found[:12]}…, "
+            f"recorded is {str(part.fingerprint)[:12]}"
         )
         return
-    counts = {
-        "tensor_count": len(state),
-        "parameter_count": parameters(state),
-        "bytes": sum(tensor.nbytes for tensor in state.values()),
-    }
+    nbytes = sum(tensor.nbytes for tensor in state.values())
+    counts = (
+        ("tensor count", len(state), part.tensor_count),
+        ("parameter count", parameters(state), part.parameter_count),
+        ("bytes", nbytes, part.nbytes),
+    )
     # What the layout drops belongs to a component and to no file: then the file has less.
-    for name, count in counts.items():
-        if count != part[name] and (count > part[name] or part["tensor_count"] == len(state)):
-            said = name.replace("_", " ")
-            yield f"{part['name']} has {said} {count:,}, recorded is {part[name]:,}"
+    for name, count, recorded in counts:
+        if count != recorded and (count > recorded or part.tensor_count == len(state)):
+            yield f"{part.name} has {name} {count:,}, recorded is {recorded:,}"
 
 
 def _failed(path: str, what: str, problems: list[str]) -> Check:
-    return Check(path, what, False, {"problems": problems[:_SHOWN]})
+    return Check(path, what, False, {"problems": problems[:_SHOWN]}, CheckKind.TENSORS)

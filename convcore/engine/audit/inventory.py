@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from convcore.manifest import document as manifest
+from convcore.manifest.record import Manifest
 from convcore.names import few
 from convcore.output.destination import contents
-from convcore.targets.target import Check
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.report import WrittenFile
 from convcore.targets.weights.files import sha256_of
 
 _KINDS = (
@@ -23,21 +24,20 @@ _KINDS = (
 )
 
 
-def take_inventory(folder: Path, content: Mapping[str, Any]) -> Iterator[Check]:
+def take_inventory(folder: Path, content: Manifest) -> Iterator[Check]:
     """Yield one check per listed file, and one of the list itself.
 
     A file is hashed once, and only where its kind and size are as listed: links are not followed,
     pipes and devices not opened, and a size that contradicts costs no reading.
     """
-    files = content["files"]
     yield _listing(folder, content)
-    for file in {file["path"]: file for file in files}.values():
-        yield _digest(folder / file["path"], file)
+    for file in {file.path: file for file in content.files}.values():
+        yield _digest(folder / file.path, file)
 
 
-def _listing(folder: Path, content: Mapping[str, Any]) -> Check:
-    paths = [file["path"] for file in content["files"]]
-    kept = set(content.get("strangers", ()))
+def _listing(folder: Path, content: Manifest) -> Check:
+    paths = [file.path for file in content.files]
+    kept = set(content.strangers)
     there = set(contents(folder))
     problems = []
     if not paths:
@@ -54,25 +54,26 @@ def _listing(folder: Path, content: Mapping[str, Any]) -> Check:
     if added:
         problems.append(f"it does not list what lies there: {few(added, 12)}")
     figures = {"files": len(paths)} | ({"problems": problems} if problems else {})
-    return Check(manifest.NAME, "files listed", not problems, figures)
+    return Check(manifest.NAME, "files listed", not problems, figures, CheckKind.LISTING)
 
 
-def _digest(path: Path, file: Mapping[str, Any]) -> Check:
-    expected = file["sha256"]
+def _digest(path: Path, file: WrittenFile) -> Check:
+    expected = file.sha256
     try:
         status = os.lstat(path)
         odd = _kind(status)
         if odd is not None:
             found = f"{odd} in place of a file"
-        elif status.st_size != file["bytes"]:
-            found = f"{status.st_size:,} bytes in place of {file['bytes']:,}"
+        elif status.st_size != file.nbytes:
+            found = f"{status.st_size:,} bytes in place of {file.nbytes:,}"
         else:
             found = sha256_of(path)
     except FileNotFoundError:
         found = "no such file"
     except OSError as error:
         found = f"cannot be read: {error.strerror}"
-    return Check(path.name, "sha256", found == expected, {"expected": expected, "found": found})
+    figures = {"expected": expected, "found": found}
+    return Check(path.name, "sha256", found == expected, figures, CheckKind.DIGEST)
 
 
 def _kind(status: os.stat_result) -> str | None:

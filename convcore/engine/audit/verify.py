@@ -18,11 +18,13 @@ from convcore.engine.audit.holdings import Holding, audit_holdings, open_holding
 from convcore.engine.audit.inventory import take_inventory
 from convcore.engine.audit.rederived import audit_model
 from convcore.engine.plan import SPLIT
-from convcore.engine.reopened import artifacts, recorded, reopen, rows_of
+from convcore.engine.reopened import artifacts, reopen, rows_of
 from convcore.errors import VerificationError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
-from convcore.targets.target import Check, Reopened, Target
+from convcore.manifest.record import Manifest
+from convcore.targets.check import Check, CheckKind, not_made
+from convcore.targets.target import Reopened, Target
 
 
 def verify(
@@ -55,7 +57,7 @@ def verify(
     """
     content, targets = manifest.load(folder), registry.targets
     given = {"atol": atol, "rtol": rtol, "allow_nan": allow_nan}
-    output = Reopened(folder, content["layout"])
+    output = Reopened(folder, content.layout)
     checks = [*take_inventory(folder, content), audit_accounts(content)]
     holdings: list[Holding] = []
     if all(check.passed for check in checks):
@@ -70,8 +72,8 @@ def verify(
     if output.layout not in registry.layouts and output.layout not in (None, SPLIT):
         reason = f"the layout {output.layout} is not installed"
         output = attrs.evolve(output, unable=reason)
-        unsettled = "settings and components not checked"
-        checks.append(Check(manifest.NAME, unsettled, True, {"reason": reason}))
+        unsettled = "settings and components"
+        checks.append(not_made(manifest.NAME, unsettled, CheckKind.COMPONENTS, reason))
     else:
         output = attrs.evolve(output, match=reopen(folder, registry, content))
         if output.match is not None and output.layout not in (None, SPLIT):
@@ -81,7 +83,7 @@ def verify(
 
 def _rechecked(
     output: Reopened,
-    content: Mapping[str, Any],
+    content: Manifest,
     targets: Mapping[str, Target],
     given: Mapping[str, Any],
 ) -> Iterator[Check]:
@@ -98,7 +100,7 @@ def _rechecked(
             output,
             options=target.settled({}, given),
             rows=[row for artifact in own for row in rows.get(artifact.path, ())],
-            checks=[check for check in recorded(content) if check.file in paths],
+            checks=[check for check in content.checks if check.file in paths],
         )
         try:
             yield from target.recheck(own, told)

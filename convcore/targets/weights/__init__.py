@@ -6,7 +6,6 @@ What the author of a target needs; ``torch_zip`` writes what ``torch.load`` read
 from convcore.targets.target import reopen
 from convcore.targets.weights.choice import bounded, file_stem, groups, local_names, supported
 from convcore.targets.weights.comparing import (
-    EXACT,
     differing,
     from_arrays,
     lying,
@@ -17,7 +16,6 @@ from convcore.targets.weights.comparing import (
 from convcore.targets.weights.files import append, copy, create
 
 __all__ = [
-    "EXACT",
     "append",
     "bounded",
     "copy",

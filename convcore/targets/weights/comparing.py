@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from convcore.errors import SourceError, VerificationError
 from convcore.formats import open_archive, walk_tensors
-from convcore.targets.target import Check, LedgerEntry
+from convcore.targets.check import Check, CheckKind
+from convcore.targets.target import LedgerEntry
 from convcore.targets.weights.bitwise import place_of, same_bits
 from convcore.tensors import Extent, LazyTensor, LocalFile, TensorSpec
 from convcore.tensors.dtypes import BY_NAME
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 # What is said of a file that holds its source's bytes and nothing else.
-EXACT = "bytes equal to source"
 _HELD = ("written", "alias", "cast")
 
 
@@ -178,7 +178,8 @@ def from_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[
 
 def _proved(path: Path, expected: Mapping[str, LazyTensor]) -> Check:
     nbytes = sum(tensor.nbytes for tensor in expected.values())
-    return Check(path.name, EXACT, True, {"tensors": len(expected), "bytes": nbytes})
+    figures = {"tensors": len(expected), "bytes": nbytes}
+    return Check(path.name, "bytes equal to source", True, figures, CheckKind.BYTES)
 
 
 def _differs(path: Path, key: str, how: str) -> VerificationError:
