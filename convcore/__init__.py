@@ -141,7 +141,6 @@ _HOMES = {
         "Format",
         "FormatSession",
         "Location",
-        "Manifest",
         "Opaque",
     ),
     "host.hookspecs": ("hookimpl",),

@@ -76,7 +76,7 @@ def test_the_one_checkpoint_in_a_container_is_read_where_it_lies(
 
     assert same(written(tmp_path / "out")["model"], STATE)
     assert {path.name for path in tmp_path.iterdir()} == {name, "out"}
-    assert all(check["passed"] for check in report.manifest["checks"])
+    assert all(check.passed for check in report.manifest.checks)
 
 
 def test_of_several_checkpoints_one_is_taken_by_its_name(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_every_file_with_a_network_is_one_named_by_its_stem(
     found = written(tmp_path / "out")
     assert found.keys() == expected.keys()
     assert all(same(found[name], expected[name]) for name in expected)
-    told = " ".join(report.manifest["evidence"])
+    told = " ".join(report.manifest.evidence)
     passed = [name for name in files if "adam" in name or "optimizer" in name]
     assert all(name in told for name in passed)
     sidecar = tmp_path / "out/adapter_config.json"
@@ -118,7 +118,7 @@ def test_an_average_in_a_second_file_is_a_choice(tmp_path: Path) -> None:
     alone = convcore.convert(folder / "body.pth", tmp_path / "alone")
 
     assert same(written(tmp_path / "out")["model"], average(UP))
-    assert "beside it lies body_ema.pth" in " ".join(alone.manifest["evidence"])
+    assert "beside it lies body_ema.pth" in " ".join(alone.manifest.evidence)
 
 
 def test_a_damaged_file_of_a_folder_is_not_passed_over(tmp_path: Path) -> None:

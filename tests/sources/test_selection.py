@@ -222,7 +222,7 @@ def test_tensors_that_are_attributes_of_tensors_have_rows(tmp_path: Path) -> Non
     path = save({"fc.weight": weight, "fc.bias": torch.rand(2)}, tmp_path)
     report = convcore.convert(path, tmp_path / "out")
 
-    why = {r["tensor"]: r["reason"] for r in report.manifest["ledger"] if r["state"] == "dropped"}
+    why = {r.tensor: r.reason for r in report.manifest.ledger if r.state == "dropped"}
     assert why == {"fc.weight.scale": "attached to a tensor"}
 
 
