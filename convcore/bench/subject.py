@@ -53,7 +53,7 @@ def wanted_graphs(origin: Origin, names: Sequence[str]) -> list[Graph]:
         LayoutError: No layout is known.
     """
     graphs = origin.graphs()
-    if origin.described["layout"] is None:
+    if origin.described.layout is None:
         raise LayoutError(
             "no known layout explains the weights, so there is no network to time",
             remedy="describe one with --layout-file; plugins/README.md shows a whole one",
