@@ -12,7 +12,7 @@ from convcore.formats import Archive, as_mapping, as_plain, walk_tensors
 from convcore.names import counted, few
 from convcore.sources import neighbours
 from convcore.sources.groups import scan
-from convcore.sources.names import authored, unprefixed
+from convcore.sources.names import authored, unlike, unprefixed
 from convcore.sources.places import no_state_dict, resolve
 from convcore.sources.refusals import no_network, refuse_parts
 from convcore.sources.selection import (
@@ -127,6 +127,13 @@ def _checkpoint(
     left, rest = dict(selection.left), dict(selection.rest)
     if path:
         _put_aside(tree, path, given, left, rest)
+    taken = {renamed.get(name, name) for name in tensors}
+    # One network alone has the names of its own state dict, which may be spelt as a place outside.
+    names_left = {
+        place: unlike(place, taken | left.keys()) if place in taken else place for place in left
+    }
+    left = {names_left[place]: why for place, why in left.items()}
+    rest = {names_left[place]: tensor for place, tensor in rest.items()}
     entries = as_mapping(tree) or {}
     return Checkpoint(
         given.path,

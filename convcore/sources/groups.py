@@ -14,7 +14,7 @@ from convcore.formats.tree import Trail, iter_parts, part_name
 from convcore.formats.typed_storage import TypedStorage
 from convcore.names import counted
 from convcore.noun import Noun
-from convcore.sources.names import key_text, turned_to_text
+from convcore.sources.names import key_text, turned_to_text, unlike
 from convcore.sources.vocabulary import (
     ATTACHED,
     ATTRIBUTE_OF,
@@ -145,7 +145,16 @@ def scan(
             groups.append(group)
         stack.append(_below(step))
     _bounded(groups, file)
-    return groups
+    return list(_told_apart(groups))
+
+
+def _told_apart(groups: list[Group]) -> Iterator[Group]:
+    """Number places that are spelt alike: ``{"a.b": …, "a": {"b": …}}`` has two of them."""
+    taken: set[str] = set()
+    for group in groups:
+        places = {name: unlike(place, taken) for name, place in group.places.items()}
+        taken.update(places.values())
+        yield group if places == group.places else attrs.evolve(group, places=places)
 
 
 def _bounded(groups: list[Group], file: object) -> None:

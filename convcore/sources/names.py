@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from convcore.formats.tree import part_name
@@ -32,6 +32,14 @@ def key_text(key: Any) -> str:
     """Return a key as the name of its tensor: text as it is, all else as Python prints it."""
     # A number of a million digits would take minutes to print.
     return key if type(key) is str else part_name(key) if type(key) is int else str(key)
+
+
+def unlike(name: str, taken: Container[str]) -> str:
+    """Return a name, with ``#2`` and so on where it is taken."""
+    unique, count = name, 2
+    while unique in taken:
+        unique, count = f"{name}#{count}", count + 1
+    return unique
 
 
 def unprefixed(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:

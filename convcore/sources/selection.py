@@ -13,7 +13,7 @@ from convcore.noun import Noun
 from convcore.sources import averages
 from convcore.sources.averages import Pair, Undecided
 from convcore.sources.groups import Group, generator_states, scan
-from convcore.sources.names import network_names, without_wrappers
+from convcore.sources.names import network_names, unlike, without_wrappers
 from convcore.sources.networks import Network, as_network, figures, is_network, joined, layered
 from convcore.sources.vocabulary import (
     ALONE,
@@ -149,13 +149,8 @@ class _Chooser:
     def drop(self, group: Group, why: str, names: Iterable[str] | None = None) -> None:
         """Leave a group's tensors, or some of them, with a reason for the ledger."""
         for name in group.tensors if names is None else names:
-            place = group.places[name]
-            count = 2
-            while place in self.left:  # an entry spelt as the way to another one
-                place = f"{group.places[name]}#{count}"
-                count += 1
-            self.left[place] = why
-            self.rest[place] = group.tensors[name]
+            self.left[group.places[name]] = why
+            self.rest[group.places[name]] = group.tensors[name]
 
     def classified(self) -> tuple[list[Network], list[Group]]:
         """Return the networks, and the groups of loose tensors beside them."""
@@ -351,9 +346,7 @@ class _Chooser:
                 if name in counters:
                     continue
                 path = (*without_wrappers(group.path), name) if name else group.path
-                place = ".".join(path)
-                while place in found:
-                    place = f"{place}#2"
+                place = unlike(".".join(path), found)
                 found[place] = group.places[name], tensor
             self.sets.append(WeightSet(group.place, "statistics", group.tensors))
         return found

@@ -1,9 +1,9 @@
 """How many tensors a file holds, told by the opcodes of its pickle; shares no code with convcore.
 
-Opcodes come from ``pickletools``; nothing is imported and nothing is called. A tensor is a reduction
-with a function of torch that is called ``_rebuild_*`` (one around another, as a parameter is, counts
-once), an array of NumPy, or a bare storage. Each way from the top to a tensor counts, so both names
-of a tie do.
+Opcodes come from ``pickletools``; nothing is imported and nothing is called. A tensor is a
+reduction with a function of torch that is called ``_rebuild_*`` (one around another, as a parameter
+is, counts once), an array of NumPy, or a bare storage. Each way from the top to a tensor counts, so
+both names of a tie do.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def top_of(stream: Any) -> Any:
         del stack[start:]
         return items
 
-    for opcode, value, _ in pickletools.genops(stream):
+    for opcode, argument, _ in pickletools.genops(stream):
+        value: Any = argument
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
@@ -179,10 +180,6 @@ def count_file(path: Path) -> int:
     if path.name.endswith(".safetensors"):
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return len(header.keys() - {"__metadata__"})
-    return count_bytes(data)
-
-
-def count_bytes(data: bytes) -> int:
     stream = io.BytesIO(data)
     if zipfile.is_zipfile(stream):
         with zipfile.ZipFile(stream) as archive:

@@ -18,7 +18,7 @@ import convcore
 from convcore.errors import ConvcoreError
 from tests.conftest import ROOT
 from tests.sources.nets import average, momentum, net
-from tests.sources.recount import count_bytes, count_file
+from tests.sources.recount import count_file
 
 HERE = ROOT / "tests" / "data"
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".safetensors")
@@ -142,7 +142,10 @@ TREES: dict[str, Any] = {
         **{f"net_ema.{k}": v for k, v in average(SHARED).items()},
         "steps": torch.tensor(2),
     },
-    "statistics": {"policy": net(3, 2), "obs_rms": {"mean": torch.rand(3), "count": torch.ones(())}},
+    "statistics": {
+        "policy": net(3, 2),
+        "obs_rms": {"mean": torch.rand(3), "count": torch.ones(())},
+    },
     "names that spell one place": {"a.b": torch.rand(2), "a": {"b": torch.rand(3)}, "c": net(2, 2)},
     "numbers and tuples as keys": {0: net(3, 2), ("a", 1): net(2, 3), None: torch.rand(1)},
     "bare storages": {"fc.weight": torch.rand(3, 2), "raw": torch.rand(3).untyped_storage()},
@@ -153,7 +156,9 @@ TREES: dict[str, Any] = {
     "layer by layer": {"conv1": {"weight": torch.rand(2, 2)}, "conv2": {"weight": torch.rand(2)}},
     "recurrent module": nn.LSTM(3, 4),
     "weight norm": nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)).state_dict(),
-    "module lists": nn.ModuleDict({"a": nn.ModuleList([Block(), Block()]), "p": nn.ParameterList([torch.rand(2)])}),
+    "module lists": nn.ModuleDict(
+        {"a": nn.ModuleList([Block(), Block()]), "p": nn.ParameterList([torch.rand(2)])}
+    ),
     "grads kept": {"model": net(3, 2), "grads": [torch.rand(3), torch.rand(2)]},
 }
 
@@ -175,14 +180,43 @@ def _strange() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-@pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
+@pytest.mark.parametrize("name", TREES)
 def test_the_ledger_has_a_row_for_each_tensor_that_the_opcodes_show(
-    tree: Any, legacy: bool, tmp_path: Path
+    name: str, legacy: bool, tmp_path: Path
 ) -> None:
-    torch.save(tree, tmp_path / "m.pt", _use_new_zipfile_serialization=not legacy)
+    torch.save(TREES[name], tmp_path / "m.pt", _use_new_zipfile_serialization=not legacy)
 
-    options = {"weights": "raw"} if ("ema" in str(tree)[:20000] and isinstance(tree, dict)) else {}
+    options = {"weights": "raw"} if "average" in name else {}
     held, _ = rows(tmp_path / "m.pt", tmp_path / "out", **options)
 
-    assert len(held) == count_bytes((tmp_path / "m.pt").read_bytes()), held
+    assert len(held) == count_file(tmp_path / "m.pt"), held
     assert len(set(held)) == len(held)
+
+
+def test_entries_without_bytes_have_rows_of_their_own(tmp_path: Path) -> None:
+    torch.save(Extra({"n": 3}).state_dict(), tmp_path / "m.pt")
+
+    held, without = rows(tmp_path / "m.pt", tmp_path / "out")
+
+    assert (held, without) == (["fc.weight", "fc.bias"], ["_extra_state"])
+
+
+def test_every_row_of_places_that_are_spelt_alike_is_verified(tmp_path: Path) -> None:
+    tree = {"a": {"b": net(3, 2)}, "a.b": net(2, 3), "c": {**net(2, 2), "x.y": torch.rand(1)}}
+    torch.save(tree, tmp_path / "m.pt")
+
+    convcore.convert(tmp_path / "m.pt", tmp_path / "out")
+
+    assert [check for check in convcore.verify(tmp_path / "out") if not check.passed] == []
+
+
+def test_the_ledger_of_a_folder_counts_what_its_files_hold(tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    home.mkdir()
+    torch.save({"model": Block(), "epoch": 3}, home / "upper.pth")
+    torch.save({**net(3, 2), "extra.weight": attached()}, home / "lower.pt")
+    torch.save(momentum(net(3, 2)), home / "optimizer.pt")
+
+    held, _ = rows(home, tmp_path / "out")
+
+    assert len(held) == sum(map(count_file, home.iterdir()))
