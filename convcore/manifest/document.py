@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import convcore
 from convcore.errors import SourceError, UsageError
 from convcore.formats.bounded_json import read_json
 from convcore.manifest.record import SCHEMA_VERSION, Manifest
@@ -40,8 +41,11 @@ def load(folder: Path) -> Manifest:
     try:
         return structure(content)
     except ValueError as error:
+        wrote = content.get("convcore_version")
+        newer = wrote != convcore.__version__
         raise SourceError(
             f"{path} is no manifest that convcore wrote: {error}",
+            seen=[f"convcore {wrote!r:.40} wrote it, this is {convcore.__version__}"] * newer,
             remedy="convert the checkpoint again; the file was changed or damaged",
         ) from error
 

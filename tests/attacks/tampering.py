@@ -20,6 +20,7 @@ from typing import Any
 from convcore.engine.audit.verify import verify
 from convcore.errors import ConvcoreError
 from convcore.host.registry import Registry, load_registry
+from convcore.targets.check import CheckKind
 
 Content = dict[str, Any]
 # Other legal values of what is chosen from a list.
@@ -27,18 +28,22 @@ _WORDS = {
     "state": ("written", "alias", "cast", "folded", "dropped"),
     "origin": ("option", "file", "shape", "hyper_parameters", "default", "unknown"),
     "role": ("inference", "training"),
+    "artifacts.kind": ("weights", "graph", "document", None),
+    "checks.kind": tuple(CheckKind),
 }
 # Names that stand for something else in the manifest: any of these may take another's place.
 _NAMES = ("path", "component", "target", "file", "key", "tensor", "name")
 
-_MAPPINGS = ("settings", "sizes", "renamed", "versions", "opaque")
+_MAPPINGS = ("settings", "sizes", "renamed", "spelt", "versions", "opaque", "request")
 
 # Where verify tells nothing: what nothing else in the folder repeats. SECURITY.md has the list.
 UNSEEN = frozenset(
     {
         "source.name", "source.bytes", "source.sha256", "source.format", "source.source",
         "evidence[]", "settings.*.origin", "opaque.*", "versions.*", "ledger[]", "ledger[].reason",
-        "checks[]", "checks[].check", "checks[].*",
+        "ledger[].dtype", "ledger[].shape[]", "checks[]", "checks[].check", "checks[].kind",
+        "checks[].*", "request.*", "additions[]", "additions[].*", "weight_sets[]",
+        "weight_sets[].*",
     }
 )  # fmt: skip
 
@@ -97,8 +102,9 @@ def _others(content: Content, path: tuple[Any, ...], value: Any) -> Iterator[Any
     name = path[-1] if isinstance(path[-1], str) else path[-2]
     if isinstance(value, dict | list):
         return
-    if name in _WORDS and isinstance(path[-1], str) and path[0] != "checks":
-        yield from (word for word in _WORDS[name] if word != value)
+    words = _WORDS.get(f"{path[0]}.{name}", _WORDS.get(name, ()))
+    if words and isinstance(path[-1], str) and (path[0] != "checks" or name == "kind"):
+        yield from (word for word in words if word != value)
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, int | float):
@@ -109,7 +115,7 @@ def _others(content: Content, path: tuple[Any, ...], value: Any) -> Iterator[Any
         yield value[::-1]
     else:
         yield f"{value}x"
-    if name in _NAMES and path[0] in ("files", "ledger", "components"):
+    if name in _NAMES and path[0] in ("files", "ledger", "components", "artifacts"):
         rows = {row.get(name) for row in content[path[0]]} - {value}
         yield from sorted((row for row in rows if row), key=str)[:2]
         if value is not None:
@@ -136,8 +142,12 @@ def _spelt(path: tuple[Any, ...]) -> str:
             text += "[]"
         elif depth == 1 and path[0] in _MAPPINGS:
             text += ".*"
-        elif path[0] == "checks" and step not in ("file", "check", "passed"):
+        elif path[0] == "checks" and step not in ("file", "check", "kind", "passed"):
             return "checks[].*"
+        elif path[0] in ("additions", "weight_sets"):
+            return f"{text}.*"
+        elif depth > 1 and path[0] == "request":
+            return "request.*"
         elif depth > 2 and path[0] == "settings":
             return "settings.*.value"
         else:

@@ -23,6 +23,7 @@ def audit_accounts(content: Manifest) -> Check:
         *_of_files(content),
         *_of_ledger(content),
         *_of_artifacts(content),
+        *_of_request(content),
         *_of_components(content),
         *_of_checks(content),
     ]
@@ -76,6 +77,13 @@ def _of_ledger(content: Manifest) -> Iterator[str]:
         if missing or not tensors.get(target):
             said = few(missing) or "any tensor"
             yield f"{target} has {counted(len(missing), 'row')} too few: it does not tell of {said}"
+    specs: dict[str, set[object]] = {}
+    for row in content.ledger:
+        if row.tensor is not None and row.dtype is not None:
+            specs.setdefault(row.tensor, set()).add((row.dtype, row.shape))
+    odd = sorted(name for name, told in specs.items() if len(told) > 1)
+    if odd:
+        yield f"the ledger has two types or shapes of {few(odd)}"
     for target in tensors.keys() - set(owners.values()):
         yield f"the ledger tells of {target}, which has no file"
     renamed = content.renamed
@@ -96,6 +104,23 @@ def _of_artifacts(content: Manifest) -> Iterator[str]:
         for path in (each.path, *each.also):
             if owners.get(path, each.of) != each.of:
                 yield f"{path} is an artifact of {each.of}, listed is {owners[path]}"
+
+
+def _of_request(content: Manifest) -> Iterator[str]:
+    if content.request is None:
+        return
+    asked = [content.request, *content.additions]
+    try:
+        named = {str(name) for each in asked for name in each["targets"]}
+        layouts = {each["layout"] for each in asked} - {None, content.layout}
+    except (KeyError, TypeError):
+        yield "the request names no targets, or no layout"
+        return
+    wrote = {str(file.target) for file in content.owned}
+    if named != wrote:
+        yield f"asked for were {few(sorted(named))}, written are {few(sorted(wrote))}"
+    if layouts:
+        yield f"asked for was another layout than {content.layout}"
 
 
 def _of_components(content: Manifest) -> Iterator[str]:
