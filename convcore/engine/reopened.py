@@ -76,6 +76,8 @@ def artifacts(content: Manifest, targets: Mapping[str, Target]) -> list[Artifact
     owners = {file.path: file for file in content.owned}
     found = []
     for each in content.artifacts or _first_version(content, names.keys()):
+        if not owners.keys() >= {each.path, *each.also}:
+            continue  # ``verify`` tells of files that the record lists in one place alone
         target = str(owners[each.path].target)
         # A target knows better than a record that somebody may have changed.
         kind = targets[target].kind if target in targets else each.kind

@@ -136,6 +136,8 @@ def _at(value: Any, path: Any) -> Any:
 
 def _spelt(path: tuple[Any, ...]) -> str:
     """``settings.*.value``, ``ledger[].reason``, ``checks[].*`` (of the figures)."""
+    if path[0] == "request" and len(path) > 1:
+        return "request.*"
     text = str(path[0])
     for depth, step in enumerate(path[1:], 1):
         if isinstance(step, int):
@@ -146,8 +148,6 @@ def _spelt(path: tuple[Any, ...]) -> str:
             return "checks[].*"
         elif path[0] in ("additions", "weight_sets"):
             return f"{text}.*"
-        elif depth > 1 and path[0] == "request":
-            return "request.*"
         elif depth > 2 and path[0] == "settings":
             return "settings.*.value"
         else:
