@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from convcore.errors import LayoutError
+from convcore.errors import LayoutError, UsageError
 from convcore.formats import Archive, as_mapping, as_plain, walk_tensors
 from convcore.names import counted, few
 from convcore.sources import neighbours
@@ -53,6 +53,11 @@ def read_selected(given: Input, *, source: str, evidence: tuple[str, ...] = ()) 
     tree: Any = given.archive.tree
     path: tuple[str, ...] = ()
     part = tree
+    named = _named_set(given, tree)
+    if named is not None:
+        selection = select(tree, file=given.path, weights=named)
+        told = (*evidence, f"the set of weights {given.key}")
+        return _checkpoint(given, tree, (), selection, source, told)
     if given.key is not None:
         path, part = resolve(given, tree, given.key)
         if isinstance(part, LazyTensor):
@@ -65,6 +70,19 @@ def read_selected(given: Input, *, source: str, evidence: tuple[str, ...] = ()) 
     refuse_parts(given, tree, selection)
     said = [*_where(given, part, selection), *neighbours.told(given.path)]
     return _checkpoint(given, tree, path, selection, source, (*evidence, *said))
+
+
+def _named_set(given: Input, tree: Any) -> str | None:
+    """Return which weights ``--key`` means where it names a set inside one flat state dict."""
+    if given.key is None:
+        return None
+    try:
+        resolve(given, tree, given.key)
+    except UsageError:
+        sets = select(tree, file=given.path).sets
+        kinds = [each.kind for each in sets if each.path == given.key]
+        return kinds[0] if kinds and kinds[0] in ("raw", "averaged") else None
+    return None
 
 
 def _where(given: Input, tree: Any, selection: Selection) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -229,12 +230,21 @@ def _refuse_snapshots(given: Input, found: list[_Found]) -> None:
     groups = snapshots(by_name)
     if groups:
         group = groups[0]
+        one = group[-1] if len(groups) == 1 else f"'*{_told_apart(group)}*'"
+        several = "one network" if len(groups) == 1 else f"each of {len(groups)} networks"
         raise SourceError(
-            f"{given.path.name} holds {counted(len(group), 'snapshot')} of one network: "
-            f"{few(group, 12)}",
+            f"{given.path.name} holds {counted(len(group), 'snapshot')} of {several}: "
+            f"{few([name for each in groups for name in each], 12)}",
             seen=[f"{each.name}: {counted(len(each.shapes), 'tensor')}" for each in found][:40],
-            remedy=f"choose one, for example --only {group[-1]}; --only '*' takes all as networks",
+            remedy=f"choose, for example with --only {one}; --only '*' takes all as networks",
         )
+
+
+def _told_apart(group: list[str]) -> str:
+    """Return what of the last snapshot's name the others' have not."""
+    others = {part for name in group[:-1] for part in re.split(r"[_\-. ]", name)}
+    own = [part for part in re.split(r"[_\-. ]", group[-1]) if part not in others]
+    return own[0] if own else group[-1]
 
 
 def _passed_over(

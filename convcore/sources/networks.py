@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -123,10 +124,10 @@ def layered(groups: list[Group]) -> list[tuple[tuple[str, ...], list[Group]]]:
     Returns:
         The place of each network, and the groups that it is made of.
     """
-    children: dict[tuple[str, ...], set[str]] = {}
+    children: dict[tuple[str, ...], Counter[str]] = {}
     for group in filter(_is_layer, groups):
         for length in range(min(len(group.path), _DEEPEST)):
-            children.setdefault(group.path[:length], set()).add(group.path[length])
+            children.setdefault(group.path[:length], Counter())[group.path[length]] += 1
     homes = {home for home, names in children.items() if _is_one_network(home, names)}
     made: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
@@ -140,12 +141,18 @@ def _is_layer(group: Group) -> bool:
     return group.kind == "mapping" and not any("." in name for name in group.tensors)
 
 
-def _is_one_network(home: tuple[str, ...], names: set[str]) -> bool:
-    """Whether the mappings inside one are layers: it wraps a network, or they are called so."""
+def _is_one_network(home: tuple[str, ...], names: Counter[str]) -> bool:
+    """Whether the mappings inside one are layers: it wraps a network, or they are called so.
+
+    Args:
+        home: The way to the mapping.
+        names: Of the entries in it, with how many layers lie below each.
+    """
     wraps = bool(home) and home[-1].lower() in WRAPPERS
     alike = sum(bool(_LAYER.fullmatch(name)) for name in names)
     numbered = all(name.isdigit() for name in names)
-    return len(names) > 1 and not numbered and (wraps or 2 * alike > len(names))
+    several = len(names) > 1 or (wraps and names.total() > 1)
+    return several and not numbered and (wraps or 2 * alike > len(names))
 
 
 def joined(home: tuple[str, ...], groups: list[Group]) -> Network:

@@ -167,6 +167,8 @@ class _Chooser:
         objects = [group for group in free if group.inside]
         free = [group for group in free if not group.inside]
         found = [group for group in free if is_network(group)]
+        # ``{"model": {"state_dict": …, "mean": …}}``: what is called a model only wraps one.
+        found = [group for group in found if group.has_parameters or not _wraps(group, found)]
         if not found:
             found = _of_an_object(objects)
             self.candidates = [group for group in objects if group.has_parameters and not found]
@@ -379,6 +381,15 @@ def _lightning(networks: list[Network]) -> list[Network]:
         else network
         for network in networks
     ]
+
+
+def _wraps(group: Group, networks: Sequence[Group]) -> bool:
+    """Whether another network lies in the mapping that a group's tensors lie in."""
+    length = len(group.path)
+    return any(
+        each is not group and each.path[:length] == group.path and each.has_parameters
+        for each in networks
+    )
 
 
 def _of_an_object(objects: list[Group]) -> list[Group]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from convcore.errors import UsageError
 from convcore.formats import as_mapping
 from convcore.sources import beside, follow, make_checkpoint, state_dict_of, state_dicts
 from convcore.sources.source import Checkpoint, Input
@@ -39,7 +40,10 @@ def read(given: Input) -> Checkpoint | None:
     tree = given.archive.tree
     found: Mapping[str, Mapping[str, LazyTensor]] = {}
     if given.key is not None:
-        found = {given.key: follow(given, tree, given.key)}
+        try:
+            found = {given.key: follow(given, tree, given.key)}
+        except UsageError:
+            return None  # a set of weights in a flat file, or nothing: the general source tells
     elif bare := state_dict_of(tree):
         found = {"": bare}
     elif isinstance(tree, Mapping):

@@ -106,6 +106,22 @@ def test_both_sets_are_found_and_the_choice_is_the_user_s(
     assert 0.1 < kinds["averaged"]["distance"] < 2
 
 
+@pytest.mark.parametrize("convention", ["ema beside model", "ema-pytorch", "prefixes side by side"])
+def test_the_place_of_a_set_settles_it_too(convention: str, tmp_path: Path) -> None:
+    tree, mean = CONVENTIONS[convention]
+    torch.save(tree, tmp_path / "m.pt")
+    (place,) = (
+        each["path"]
+        for each in convcore.inspect(tmp_path / "m.pt").document["weight_sets"]
+        if each["kind"] == "averaged"
+    )
+
+    convcore.convert(tmp_path / "m.pt", tmp_path / "out", key=place)
+
+    (found,) = written(tmp_path / "out").values()
+    assert same({k.removeprefix("body."): v for k, v in found.items()}, mean)
+
+
 def test_an_average_of_one_of_two_networks_is_written_under_that_network_s_name(
     tmp_path: Path,
 ) -> None:

@@ -109,6 +109,18 @@ def test_snapshots_of_one_network_are_listed_and_one_is_chosen_by_its_name(
     assert len(every.manifest["components"]) == 2
 
 
+def test_snapshots_of_several_networks_are_chosen_together(tmp_path: Path) -> None:
+    states = {f"{name}_epoch{n}.pth": net(4, 2, seed=n) for name in "GD" for n in (1, 2)}
+    folder = fill(tmp_path / "in", states)
+
+    with pytest.raises(SourceError, match="2 snapshots of each of 2 networks") as caught:
+        convcore.convert(folder, tmp_path / "none")
+    remedy = caught.value.remedy.partition("--only ")[2].partition(";")[0].strip("'")
+    convcore.convert(folder, tmp_path / "out", only=remedy)
+
+    assert list(written(tmp_path / "out")) == ["D_epoch2", "G_epoch2"]
+
+
 def test_an_average_in_a_second_file_is_a_choice(tmp_path: Path) -> None:
     folder = fill(tmp_path / "in", {"body.pth": UP, "body_ema.pth": average(UP)})
 

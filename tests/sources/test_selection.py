@@ -82,6 +82,10 @@ ONE: dict[str, tuple[Any, dict[str, Any]]] = {
         {"model": {"conv1": FLOW, "norm": CELL}, "epoch": 1},
         {**below("conv1.", FLOW), **below("norm.", CELL)},
     ),
+    "layers in a numbered mapping": (
+        {"model": {"blocks": {0: FLOW, 1: CELL}}, "epoch": 1},
+        {**below("blocks.0.", FLOW), **below("blocks.1.", CELL)},
+    ),
     "names nobody knows": ({"alpha": FLOW["weight"], "rho": FLOW["bias"]}, None),
     "numbers and text beside": ({"topics": torch.ones(4), "beta": torch.ones(2), "count": 4}, {}),
     "compiled and checkpointed inside": (
@@ -132,6 +136,17 @@ def test_statistics_beside_networks_are_a_component_and_figures_are_dropped(tmp_
         "opt.mean": "hyper-parameter, not part of the model",
     }
     assert all(check.passed for check in verify(tmp_path / "out", load_registry()))
+
+
+def test_statistics_inside_what_wraps_the_network_are_none_of_its_tensors(tmp_path: Path) -> None:
+    mean = torch.rand(3)
+    path = save({"model": {"state_dict": UP, "mean": mean}, "epoch": 1}, tmp_path)
+
+    convcore.convert(path, tmp_path / "out")
+
+    found = written(tmp_path / "out")
+    assert same(found["model"], UP)
+    assert same(found["statistics"], {"mean": mean})
 
 
 NOTHING: dict[str, tuple[Any, str]] = {
