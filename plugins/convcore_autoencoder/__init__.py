@@ -18,9 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import Component, Layout
-from convcore.sources.source import Source
+from convcore import Component, Layout, Source, hookimpl
 from convcore_autoencoder import extracted
 from convcore_autoencoder.assumptions import ASSUMED, KNOWN
 from convcore_autoencoder.configuration import configure

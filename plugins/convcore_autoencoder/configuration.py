@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from convcore.layouts.layout import LayoutMatch
-from convcore.layouts.settings import Settler
+from convcore import LayoutMatch, Settler
 from convcore_autoencoder.schema import decoder_widths, encoder_widths, has_decoder
 
 

@@ -13,11 +13,9 @@ from typing import Any
 
 import attrs
 
-from convcore.errors import UsageError
+from convcore import Checkpoint, Input, LazyTensor, UsageError
 from convcore.formats import as_mapping
 from convcore.sources import beside, follow, make_checkpoint, state_dict_of, state_dicts
-from convcore.sources.source import Checkpoint, Input
-from convcore.tensors import LazyTensor
 
 NAME = "autoencoder-extracted"
 _ENCODER, _DECODER, _OUTSIDE = "encoder.", "decoder.", "outside."

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.layouts.layout import LayoutMatch
+from convcore import LayoutMatch
 from convcore.layouts.settings import departures
 from convcore.targets.weights import local_names
 from convcore_autoencoder.assumptions import SHAPING

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from convcore.layouts.graph import Axis, Graph, Role
-from convcore.layouts.layout import LayoutMatch
+from convcore import Axis, Graph, LayoutMatch
+from convcore.layouts.graph import Role
 from convcore_autoencoder.assumptions import IMAGE_SIZE
 from convcore_autoencoder.schema import has_decoder
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from convcore.errors import LayoutError, UsageError
-from convcore.layouts.layout import LayoutMatch
+from convcore import LayoutError, LayoutMatch, UsageError, inspect
 from convcore_autoencoder.assumptions import SHAPING
 
 # What a folder is looked through for, in this order: a convcore output, then a training run.
@@ -36,12 +35,8 @@ def weight_file(path: Path) -> Path:
 
 def read_encoder(file: Path) -> LayoutMatch:
     """Read a file as this layout; refuse tensors that the encoder has no place for."""
-    from convcore.host.registry import load_registry
-    from convcore.layouts.matching import match_layout
-    from convcore.sources.reading import read_checkpoint
-
-    registry = load_registry()
-    match = match_layout(read_checkpoint(file, registry), registry, name="autoencoder")
+    match = inspect(file, layout="autoencoder").match
+    assert match is not None  # a layout that was named and does not fit is an error
     unsettled = [name for name in SHAPING if match.value(name) is None]
     if unsettled:
         raise LayoutError(

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from convcore.errors import UsageError
-from convcore.layouts.layout import LayoutMatch
+from convcore import LayoutMatch, UsageError
 from convcore.names import nearest
 from convcore.targets.weights import local_names
 from convcore_autoencoder.files import MODEL_TYPE

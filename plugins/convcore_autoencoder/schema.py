@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from convcore import LayoutMatch, Schema, TensorSpec
 from convcore.layouts.graph import Shape
-from convcore.layouts.layout import LayoutMatch, Schema
 from convcore.layouts.schema import solve
-from convcore.tensors import TensorSpec
 from convcore_autoencoder.keys import STAGES, decoder_keys, encoder_keys
 
 _BLOCKS = (3, 4, 6, 3)  # the origin's, assumed where a stage has no key at all

@@ -23,9 +23,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import Component, Layout
-from convcore.sources.source import Source
+from convcore import Component, Layout, Source, hookimpl
 from convcore_cyclegan import exported
 from convcore_cyclegan.assumptions import ASSUMED, KNOWN
 from convcore_cyclegan.configuration import configure, documents

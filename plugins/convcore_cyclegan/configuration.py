@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.errors import LayoutError
+from convcore import LayoutError, LayoutMatch, Settler
 from convcore.formats import as_mapping
-from convcore.layouts.layout import LayoutMatch
-from convcore.layouts.settings import Settler, departures
+from convcore.layouts.settings import departures
 from convcore_cyclegan.normalisation import FILE, read_normalisation
 from convcore_cyclegan.structure import (
     DISCRIMINATORS,

@@ -12,13 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from convcore.errors import SourceError
-from convcore.formats import Archive, as_mapping
-from convcore.formats.bounded_json import read_json
+from convcore import Archive, Checkpoint, Input, LazyTensor, SourceError
+from convcore.formats import as_mapping, read_json
 from convcore.names import few
 from convcore.sources import state_dict_of
-from convcore.sources.source import Checkpoint, Input
-from convcore.tensors import LazyTensor
 from convcore_cyclegan.structure import DISCRIMINATORS, EARLY, GENERATORS
 
 NAME = "cyclegan-exported"

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from convcore.layouts.graph import Affine, Axis, Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore import Affine, Axis, Graph, LayoutMatch
 from convcore_cyclegan.assumptions import KIND
 from convcore_cyclegan.normalisation import FILE, read_normalisation
 from convcore_cyclegan.structure import DISCRIMINATORS, GENERATORS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcore.errors import LayoutError, SourceError
-from convcore.formats.bounded_json import read_json
+from convcore import LayoutError, SourceError
+from convcore.formats import read_json
 
 FILE = "normalization_params.json"
 NAMES = ("mean_a", "std_a", "mean_b", "std_b")

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from convcore import onnx_runtime
-from convcore.errors import UsageError
+from convcore import UsageError, onnx_runtime
 from convcore_cyclegan.assumptions import KIND
 from convcore_cyclegan.normalisation import FILE, Normalisation, read_normalisation
 

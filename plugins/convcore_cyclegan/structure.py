@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from convcore import Schema, TensorSpec
 from convcore.layouts.graph import Shape
-from convcore.layouts.layout import Schema
-from convcore.tensors import TensorSpec
 
 GENERATORS = ("generator_AB", "generator_BA")
 DISCRIMINATORS = ("discriminator_A", "discriminator_B")

@@ -21,9 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import Layout
-from convcore.sources.source import Source
+from convcore import Layout, Source, hookimpl
 from convcore_etm.assumptions import ASSUMED, KNOWN
 from convcore_etm.configuration import OPTIONS, configure
 from convcore_etm.files import documents, weights

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convcore.layouts.layout import LayoutMatch
-from convcore.layouts.settings import Settler
+from convcore import LayoutMatch, Settler
 from convcore_etm.tensors import SIZES
 
 OPTIONS = {

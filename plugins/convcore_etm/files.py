@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from convcore.formats.bounded_json import read_json
-from convcore.layouts.layout import LayoutMatch
+from convcore import LayoutMatch
+from convcore.formats import read_json
 from convcore.layouts.settings import departures
 from convcore_etm.sidecars import ARCHITECTURE, VECTORIZER, VOCABULARY
 from convcore_etm.tensors import MATRICES, SHAPES, SIZES

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from convcore.errors import LayoutError, UsageError
+from convcore import LayoutError, UsageError
 from convcore_etm.tensors import MATRICES, SHAPES
 
 WHOLE = "model"

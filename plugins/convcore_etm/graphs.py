@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from convcore.layouts.graph import Axis, Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore import Axis, Graph, LayoutMatch
 from convcore_etm.assumptions import KIND
 from convcore_etm.tensors import SIZES
 

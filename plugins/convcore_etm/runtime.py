@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convcore import onnx_runtime
-from convcore.errors import LayoutError, UsageError
-from convcore.formats.bounded_json import read_json
+from convcore import LayoutError, UsageError, onnx_runtime
+from convcore.formats import read_json
 from convcore_etm.assumptions import KIND
 from convcore_etm.sidecars import VOCABULARY
 from convcore_etm.tensors import COMPONENTS, SIZES

@@ -8,12 +8,9 @@ from typing import Any
 
 import attrs
 
-from convcore.errors import SourceError
-from convcore.formats.bounded_json import read_json
-from convcore.formats.links import within
+from convcore import Input, LazyTensor, SourceError
+from convcore.formats import read_json, within
 from convcore.names import counted
-from convcore.sources.source import Input
-from convcore.tensors import LazyTensor
 from convcore_etm.vectorizer import read_vectorizer, read_vocabulary
 
 THETA = "best_theta.pt"

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import attrs
 
-from convcore.errors import LayoutError, SourceError, UsageError
-from convcore.formats import Archive, walk_tensors
+from convcore import Archive, Checkpoint, Input, LayoutError, LazyTensor, SourceError, UsageError
+from convcore.formats import walk_tensors
 from convcore.names import counted
 from convcore.sources import beside, make_checkpoint, state_dict_of, state_dicts, unprefixed
-from convcore.sources.source import Checkpoint, Input
-from convcore.tensors import LazyTensor
 from convcore_etm.folder import (
     WHOLE,
     FileSet,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from convcore import Component, Schema, TensorSpec
 from convcore.layouts.graph import Shape
-from convcore.layouts.layout import Component, Schema
-from convcore.tensors import TensorSpec
 
 MATRICES = ("alpha", "rho_color", "rho_text", "lambda_color", "lambda_text")
 # Hyper-parameter to the size that shows it, in the order of the origin's constructor.

@@ -10,10 +10,8 @@ from typing import Any
 
 import attrs
 
-from convcore.errors import SourceError
-from convcore.formats import Opaque
-from convcore.formats.bounded_json import read_json
-from convcore.tensors import LazyTensor
+from convcore import LazyTensor, Opaque, SourceError
+from convcore.formats import read_json
 from convcore_etm.tfidf import unsupported
 
 _CLASS = ("sklearn.feature_extraction.text", "TfidfVectorizer")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convcore.formats import FORMATS, Format
-from convcore.host.hookspecs import hookimpl
+from convcore import Format, hookimpl
+from convcore.formats import FORMATS
 
 convcore_api = 2
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.host.hookspecs import hookimpl
+from convcore import Checkpoint, Input, Source, hookimpl
 from convcore.sources import read_selected, state_dict_of
-from convcore.sources.source import Checkpoint, Input, Source
 
 convcore_api = 2
 

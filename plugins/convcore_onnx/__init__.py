@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from pathlib import Path
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.settings import true_or_false
-from convcore.targets.check import Check
-from convcore.targets.target import (
+from convcore import (
     Artifact,
+    Check,
+    LazyTensor,
     LedgerEntry,
     Reopened,
     Target,
     TargetOption,
     Workspace,
+    hookimpl,
 )
-from convcore.tensors import LazyTensor
+from convcore.layouts.settings import true_or_false
 from convcore_onnx.planning import DEFAULT_OPSET, plan
 
 convcore_api = 2

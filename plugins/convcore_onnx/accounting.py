@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from convcore.layouts.layout import LayoutMatch
-from convcore.targets.target import Choice, LedgerEntry, Place, State
+from convcore import Choice, LayoutMatch, LedgerEntry, Place
+from convcore.targets.target import State
 from convcore_onnx.exporting import holds
 
 if TYPE_CHECKING:

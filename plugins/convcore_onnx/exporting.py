@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from convcore.errors import TargetError
+from convcore import Graph, TargetError
 from convcore.interrupts import removed_at_the_end
 from convcore.layouts.example_inputs import draw, sizes_for
-from convcore.layouts.graph import Graph
 from convcore_onnx.likeness import same_but_for_weights
 from convcore_onnx.ranges import check_ranges
 

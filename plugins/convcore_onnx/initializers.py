@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convcore import Artifact, Check, CheckKind, LazyTensor, LedgerEntry, Reopened, TensorSpec
 from convcore.names import few
-from convcore.targets.check import Check, CheckKind
-from convcore.targets.target import Artifact, LedgerEntry, Reopened
 from convcore.targets.weights import differing, from_arrays, lying
-from convcore.tensors import LazyTensor, TensorSpec
 
 if TYPE_CHECKING:
     import onnx

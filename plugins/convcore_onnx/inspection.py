@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convcore.errors import TargetError
-from convcore.layouts.graph import Axis
+from convcore import Axis, TargetError
 from convcore_onnx.planning import Job
 from convcore_onnx.surgery import IR_VERSION
 

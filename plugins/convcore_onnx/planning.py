@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from convcore.errors import LayoutError, TargetError, UsageError
-from convcore.layouts.graph import Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore import Artifact, Choice, Graph, LayoutError, LayoutMatch, TargetError, UsageError
 from convcore.names import counted, few
 from convcore.targets.networks import placed
-from convcore.targets.target import Artifact, Choice
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from convcore.layouts.graph import Graph
+from convcore import Artifact, Check, Graph, Workspace
 from convcore.names import counted
-from convcore.targets.check import Check
 from convcore.targets.networks import build
-from convcore.targets.target import Artifact, Workspace
 from convcore.verification.parity import compare
 from convcore_onnx.planning import Job
 

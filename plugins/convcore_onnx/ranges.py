@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from convcore.errors import TargetError
+from convcore import TargetError
 from convcore.layouts.example_inputs import sizes_for
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from convcore.layouts.graph import Graph
+    from convcore import Graph
 
 # torch writes "no upper bound" as infinity, or as a number near the largest integer.
 _ENDLESS = 1 << 31

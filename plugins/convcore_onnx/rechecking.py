@@ -7,11 +7,17 @@ from importlib.util import find_spec
 
 import attrs
 
-from convcore.errors import ConvcoreError, SourceError, TargetError
-from convcore.layouts.graph import Graph
-from convcore.layouts.layout import LayoutMatch
-from convcore.targets.check import Check, CheckKind
-from convcore.targets.target import Artifact, Reopened
+from convcore import (
+    Artifact,
+    Check,
+    CheckKind,
+    ConvcoreError,
+    Graph,
+    LayoutMatch,
+    Reopened,
+    SourceError,
+    TargetError,
+)
 from convcore_onnx.initializers import recheck_initializers
 
 _NEEDED = ("torch", "onnx", "onnxruntime")

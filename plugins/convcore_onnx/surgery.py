@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import convcore
-from convcore.layouts.graph import Affine, Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore import Affine, Graph, LayoutMatch
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from convcore import Artifact, LedgerEntry, Workspace
 from convcore.targets.networks import bare, placed
-from convcore.targets.target import Artifact, LedgerEntry, Workspace
 from convcore_onnx.accounting import Ledger
 from convcore_onnx.exporting import Export, export, quiet
 from convcore_onnx.inspection import inspect_written

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import Component, Layout
+from convcore import Component, Layout, hookimpl
 
 convcore_api = 2
 

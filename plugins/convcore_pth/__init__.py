@@ -8,10 +8,18 @@ from typing import Any
 
 import attrs
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import LayoutMatch
-from convcore.targets.check import Check, CheckKind
-from convcore.targets.target import Artifact, Choice, LedgerEntry, Target, Workspace
+from convcore import (
+    Artifact,
+    Check,
+    CheckKind,
+    Choice,
+    LayoutMatch,
+    LazyTensor,
+    LedgerEntry,
+    Target,
+    Workspace,
+    hookimpl,
+)
 from convcore.targets.weights import (
     file_stem,
     groups,
@@ -21,7 +29,6 @@ from convcore.targets.weights import (
     supported,
     torch_zip,
 )
-from convcore.tensors import LazyTensor
 
 convcore_api = 2
 # A record's headers and the pickle of one tensor, rounded up.

@@ -6,18 +6,20 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from convcore.errors import TargetError
-from convcore.formats.safetensors import MARK, MARKED, RESERVED, alike
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import LayoutMatch
-from convcore.targets.check import Check, CheckKind
-from convcore.targets.target import (
+from convcore import (
     Artifact,
+    Check,
+    CheckKind,
     Choice,
+    LayoutMatch,
+    LazyTensor,
     LedgerEntry,
     Target,
+    TargetError,
     Workspace,
+    hookimpl,
 )
+from convcore.formats.safetensors import MARK, MARKED, RESERVED, alike
 from convcore.targets.weights import (
     append,
     copy,
@@ -29,8 +31,7 @@ from convcore.targets.weights import (
     reopen,
     supported,
 )
-from convcore.tensors import LazyTensor
-from convcore.tensors.dtypes import BY_NAME
+from convcore.tensors import BY_NAME
 
 convcore_api = 2
 _ALIGNMENT = 8

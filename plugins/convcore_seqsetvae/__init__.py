@@ -19,9 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import Component, Layout
-from convcore.targets.target import Target
+from convcore import Component, Layout, Target, hookimpl
 from convcore_seqsetvae.assumptions import ASSUMED, KNOWN
 from convcore_seqsetvae.configuration import configure
 from convcore_seqsetvae.graphs import graphs

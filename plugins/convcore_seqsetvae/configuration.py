@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore.errors import LayoutError, UsageError
-from convcore.layouts.layout import LayoutMatch
-from convcore.layouts.settings import Settler, positive
-from convcore.tensors import LazyTensor
+from convcore import LayoutError, LayoutMatch, LazyTensor, Settler, UsageError
+from convcore.layouts.settings import positive
 from convcore_seqsetvae.schema import indexed, levels
 from convcore_seqsetvae.versions import HEADS, Version, recognise
 

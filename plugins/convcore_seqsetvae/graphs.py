@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from convcore.layouts.graph import Axis, Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore import Axis, Graph, LayoutMatch
 from convcore_seqsetvae.versions import COMPUTED, recognise
 
 if TYPE_CHECKING:

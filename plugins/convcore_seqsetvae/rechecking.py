@@ -7,11 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convcore.formats.bounded_json import read_json
+from convcore import Artifact, Check, CheckKind, LazyTensor, Reopened
+from convcore.formats import read_json
 from convcore.targets import weights
-from convcore.targets.check import Check, CheckKind
-from convcore.targets.target import Artifact, Reopened
-from convcore.tensors import LazyTensor
 
 DOCUMENT = "transfer.json"
 HEAD = "cls_head."

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from convcore.errors import SourceError, UsageError
-from convcore.formats.bounded_json import read_json
+from convcore import SourceError, UsageError
+from convcore.formats import read_json
 from convcore_seqsetvae import nets
 from convcore_seqsetvae.rechecking import DOCUMENT
 from convcore_seqsetvae.transfer import ATTENTION, EPS, SIZES

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from convcore import Schema, TensorSpec
 from convcore.layouts.graph import Shape
-from convcore.layouts.layout import Schema
-from convcore.tensors import TensorSpec
 from convcore_seqsetvae.versions import FUSION, LEGACY_SEQUENCE, Version, has, recognise
 
 BUCKETS = 64

@@ -7,26 +7,28 @@ here it is kept unless ``--config time_embedding=fresh`` asks for what the origi
 
 from __future__ import annotations
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convcore.errors import UsageError
-from convcore.layouts.layout import LayoutMatch
-from convcore.layouts.schema import evaluate
-from convcore.layouts.settings import departures, positive
-from convcore.targets.check import Check, CheckKind
-from convcore.targets.target import (
+from convcore import (
     Artifact,
+    Check,
+    CheckKind,
     Choice,
+    LayoutMatch,
     LedgerEntry,
     Target,
     TargetOption,
+    TensorSpec,
+    UsageError,
     Workspace,
 )
-from convcore.tensors import TensorSpec
+from convcore.layouts.schema import evaluate
+from convcore.layouts.settings import departures, positive
 from convcore_seqsetvae.rechecking import DOCUMENT, HEAD, recheck, reopen
 from convcore_seqsetvae.schema import head
 from convcore_seqsetvae.versions import recognise
@@ -34,7 +36,7 @@ from convcore_seqsetvae.versions import recognise
 if TYPE_CHECKING:
     import torch
 
-    from convcore.tensors import LazyTensor
+    from convcore import LazyTensor
 
 NAME = "seqsetvae-finetune"
 FILE = "finetune_start.ckpt"
@@ -141,7 +143,6 @@ def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
 def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[LedgerEntry]:
     """Write both files; every byte of the checkpoint is re-read and compared while written."""
     from convcore.formats import as_plain
-    from convcore.manifest import document as manifest
     from convcore.targets.weights import create, groups, torch_zip
 
     (artifact,) = artifacts
@@ -160,8 +161,8 @@ def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterator[Ledge
         "hyper_parameters": {**hyper, "num_classes": transfer.classes, "head": "seed"},
     }
     torch_zip.write(workspace.folder / FILE, tree)
-    with os.fdopen(create(workspace.folder / DOCUMENT), "wb") as document:
-        document.write(manifest.dumps(transfer.document()))
+    with os.fdopen(create(workspace.folder / DOCUMENT), "w", encoding="ascii") as document:
+        document.write(json.dumps(transfer.document(), indent=2, allow_nan=False) + "\n")
     workspace.progress(artifact.nbytes, artifact.nbytes)
     for new, old in transfer.taken.items():
         alias = shared.get(new)
@@ -221,7 +222,7 @@ def draw(transfer: Transfer) -> dict[str, torch.Tensor]:
 
 def in_memory(key: str, tensor: torch.Tensor, match: LayoutMatch) -> LazyTensor:
     """Wrap a tensor that lies in no file, so that it is written like all others."""
-    from convcore.tensors import LazyTensor
+    from convcore import LazyTensor
 
     spec = TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
     data = tensor.contiguous().numpy().tobytes()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convcore.formats import Opaque
-from convcore.formats.hf_shards import find_index
-from convcore.host.hookspecs import hookimpl
+from convcore import Checkpoint, Input, LazyTensor, Opaque, Source, hookimpl
+from convcore.formats import find_index
 from convcore.sources import read_folder, read_selected
-from convcore.sources.source import Checkpoint, Input, Source
-from convcore.tensors import LazyTensor
 
 convcore_api = 2
 

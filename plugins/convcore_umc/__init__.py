@@ -26,9 +26,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convcore.host.hookspecs import hookimpl
-from convcore.layouts.layout import Layout
-from convcore.sources.source import Source
+from convcore import Layout, Source, hookimpl
 from convcore_umc.assumptions import ASSUMED, KNOWN
 from convcore_umc.configuration import OPTIONS, configure
 from convcore_umc.graphs import graphs

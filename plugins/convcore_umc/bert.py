@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convcore.errors import SourceError, UsageError
-from convcore.formats.bounded_json import read_json
+from convcore import SourceError, UsageError
+from convcore.formats import read_json
 
 ACTIVATION = "gelu"
 LAYER_NORM_EPS = 1e-12

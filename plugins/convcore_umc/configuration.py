@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from convcore.layouts.layout import LayoutMatch, Origin
-from convcore.layouts.settings import Settler, positive, true_or_false
+from convcore import LayoutMatch, Settler
+from convcore.layouts.layout import Origin
+from convcore.layouts.settings import positive, true_or_false
 from convcore_umc import bert
 from convcore_umc.datasets import DATASETS, Dataset
 from convcore_umc.runs import run_folder

@@ -6,9 +6,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from convcore.errors import LayoutError
-from convcore.layouts.graph import Axis, Graph
-from convcore.layouts.layout import LayoutMatch
+from convcore import Axis, Graph, LayoutError, LayoutMatch
 from convcore_umc.schema import has_version
 
 if TYPE_CHECKING:

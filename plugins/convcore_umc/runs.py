@@ -12,10 +12,9 @@ from typing import Any
 
 import attrs
 
-from convcore.errors import SourceError
-from convcore.formats import Archive, as_mapping
+from convcore import Archive, Checkpoint, Input, SourceError
+from convcore.formats import as_mapping
 from convcore.sources import beside, follow, make_checkpoint, state_dict_of
-from convcore.sources.source import Checkpoint, Input
 from convcore_umc.datasets import DATASETS
 
 NAME = "umc"

@@ -6,9 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from convcore import Component, Schema, TensorSpec
 from convcore.layouts.graph import Shape
-from convcore.layouts.layout import Component, Schema
-from convcore.tensors import TensorSpec
 
 BACKBONE = "method_model.backbone."
 _BERT = f"{BACKBONE}text_embedding.bert."
