@@ -10,7 +10,7 @@ norm (computed here in float64); none of the program's may be missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Normalisation around a graph adds these; see ``Affine``.
 _AFFINE = ("Sub", "Div", "Mul", "Add")
 _UNITS = 16
+# Numbers by which most tensors of one size are told apart.
+_GLANCE = 64
 _LARGEST_FOLD = 1 << 27
 
 
@@ -100,21 +102,19 @@ def disagreements(
     folded = list(_batch_norms(program, known))
     wrong, unexplained = [], []
     present: set[str] = set()
-    exact: dict[bytes, frozenset[str]] = {}
+    alike: dict[tuple[str, int, bytes], list[Known]] = {}
     for one in known.values():
-        bits = _bits(one.value)
-        exact[bits] = exact.get(bits, frozenset()) | one.roots
+        alike.setdefault(_kind(one.value), []).append(one)
     normalisation = _normalisation(affine)
     names = set(program.graph.initializers)
     for name, value in _constants(model):
         if value.dtype.kind != "f" or not value.size:
             continue
-        roots = exact.get(_bits(value))
-        if roots is None:
-            roots = next((one.roots for one in folded if _is(one, value)), None)
-        if roots is not None:
-            present |= roots
-        elif name in normalisation and _bits(normalisation[name]) == _bits(value):
+        equal = [one for one in alike.get(_kind(value), ()) if _same_bits(one.value, value)]
+        made = equal or [one for one in folded if _is(one, value)][:1]
+        if made:
+            present = present.union(*(one.roots for one in made))
+        elif name in normalisation and _same_bits(normalisation[name], value):
             continue
         elif name in names:
             wrong.append(f"{name} is not what the network has under this name")
@@ -184,9 +184,9 @@ def _computed(node: ir.Node, inputs: list[Array | None]) -> list[Array] | None:
         return None
     names = ["" if value is None else value.name or "" for value in node.inputs]
     try:
-        made = ReferenceEvaluator(ir.to_proto(node)).run(
-            None, {name: one for name, one in zip(names, inputs, strict=True) if one is not None}
-        )
+        given = {name: one for name, one in zip(names, inputs, strict=True) if one is not None}
+        with np.errstate(all="ignore"):  # a constant may well be NaN
+            made = ReferenceEvaluator(ir.to_proto(node)).run(None, given)
     except Exception:  # an operator it does not have: then nothing follows from this node
         return None
     arrays = [one for one in made if isinstance(one, np.ndarray | np.generic)]
@@ -234,13 +234,19 @@ def _is(one: Folded, value: Array) -> bool:
     return bool(np.all(np.abs(value.ravel() - one.value.ravel()) <= unit))
 
 
-def _bits(value: Array) -> bytes:
-    import hashlib
+def _kind(value: Array) -> tuple[str, int, bytes]:
+    """What equal arrays have in common, at a glance."""
+    return value.dtype.str, value.size, value.reshape(-1)[:_GLANCE].tobytes()
 
+
+def _same_bits(one: Array, other: Array) -> bool:
+    """Whether two arrays have the same type and bytes; the shapes of equal numbers may differ."""
     import numpy as np
 
-    data = np.ascontiguousarray(value)
-    return hashlib.sha256(f"{data.dtype} ".encode() + data.tobytes()).digest()
+    if _kind(one) != _kind(other):
+        return False
+    a, b = (np.ascontiguousarray(value).reshape(-1).view(np.uint8) for value in (one, other))
+    return np.array_equal(a, b)
 
 
 def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, Array]]:
@@ -288,11 +294,18 @@ def _nodes_that_differ(
     import onnx_ir as ir
 
     allowed = Counter(
-        _described(ir.to_proto(node)) for node in program.graph if node.op_type not in _REWRITTEN
+        # Not the whole node: torch's metadata of it is larger than all else.
+        _described(node.op_type, (ir.to_proto(one) for one in node.attributes.values()))
+        for node in program.graph
+        if node.op_type not in _REWRITTEN
     )
     if affine is not None:
         allowed.update((kind, ()) for kind in _AFFINE)
-    found = Counter(_described(node) for node in model.graph.node if node.op_type not in _REWRITTEN)
+    found = Counter(
+        _described(node.op_type, node.attribute)
+        for node in model.graph.node
+        if node.op_type not in _REWRITTEN
+    )
     for (kind, attributes), count in (found - allowed).items():
         told = ", ".join(f"{name} {value}" for name, value in attributes) or "no attributes"
         yield f"the file has {count} {kind} with {told} more than the network"
@@ -305,8 +318,10 @@ def _nodes_that_differ(
                 yield f"the file has a Gemm that scales by {numbers}"
 
 
-def _described(node: onnx.NodeProto) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _described(
+    kind: str, attributes: Iterable[onnx.AttributeProto]
+) -> tuple[str, tuple[tuple[str, str], ...]]:
     from onnx import helper
 
-    attributes = ((a.name, str(helper.get_attribute_value(a))) for a in node.attribute)
-    return node.op_type, tuple(sorted(attributes))
+    told = ((a.name, str(helper.get_attribute_value(a))) for a in attributes)
+    return kind, tuple(sorted(told))

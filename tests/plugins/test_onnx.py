@@ -397,6 +397,9 @@ def test_weights_of_another_precision_are_cast_and_the_ledger_says_so(
 
     states = {row.state for row in report.manifest.ledger if row.tensor}
     assert states == {"cast"}
+    kind = str(dtype).removeprefix("torch.")
+    (told,) = [said for said in report.manifest.evidence if "cast" in said]
+    assert told == f"net: 4 tensors of {kind} cast to float32"
     assert all(check.passed for check in report.checks)
 
 

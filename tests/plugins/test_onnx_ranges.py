@@ -65,9 +65,10 @@ class Broken(Branching):
 
 
 def test_a_decision_by_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match=r"not right for all sizes|could not export"):
+    with pytest.raises(TargetError, match="net is not right for all sizes of its axes") as caught:
         converted(tmp_path, Branching)
 
+    assert caught.value.seen == ("batch is at most 500: the network decides by its size",)
     assert not (tmp_path / "out").exists()
 
 
@@ -107,3 +108,19 @@ def test_nan_that_is_allowed_is_written_and_not_proved(tmp_path: Path) -> None:
     (check,) = report.checks
     assert (check.passed, check.figures["proved"]) == (True, False)
     assert any("net.layer.weight is NaN" in told for told in report.manifest.evidence)
+
+
+class HalfBroken(Branching):
+    """The first channel is NaN for every input, the others never."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + torch.log(torch.tensor([-1.0, 1.0, 1.0]))
+
+
+def test_channels_of_nothing_but_nan_are_named_and_not_proved(tmp_path: Path) -> None:
+    report = converted(tmp_path, HalfBroken)
+
+    (check,) = report.checks
+    assert (check.passed, check.figures["proved"]) == (True, False)
+    (told,) = check.figures["unproved"]
+    assert told == "1 channel of axis -1 of output y, NaN for every input: 0"
