@@ -29,6 +29,10 @@ class ConvcoreError(Exception):
         self.remedy = remedy
         self.kind = kind or self.default_kind
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the class with what is in ``args`` alone. Causes stay behind.
+        return _raised_elsewhere, (type(self), self.what), vars(self)
+
     def as_dict(self) -> dict[str, Any]:
         """The error as the ``error`` object of ``--json``."""
         return {
@@ -38,6 +42,10 @@ class ConvcoreError(Exception):
             "remedy": self.remedy,
             "exit_code": self.exit_code,
         }
+
+
+def _raised_elsewhere(kind: type[ConvcoreError], what: str) -> ConvcoreError:
+    return kind.__new__(kind, what)
 
 
 class PluginWarning(UserWarning):

@@ -38,7 +38,7 @@ class _State:
 
     asked: int | None = None
     since = 0.0
-    busy = False
+    busy: set[object] = set()  # noqa: RUF012  # what must not be interrupted, in any thread
     over = True
     private: dict[Path, None] = {}  # noqa: RUF012  # one for the process, as signals are
 
@@ -114,11 +114,12 @@ def removed_at_the_end(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold the first signal back during a few short steps that belong together."""
-    outer, _State.busy = _State.busy, True
+    step = object()
+    _State.busy.add(step)
     try:
         yield
     finally:
-        _State.busy = outer
+        _State.busy.discard(step)
 
 
 def raise_if_asked() -> None:

@@ -1,4 +1,4 @@
-"""A session: the plugins, and whom to tell, of every verb that one program asks for.
+"""A session: the plugins, the budgets, and whom to tell, of all that one program asks for.
 
 The command line and the functions of ``convcore`` are thin over it. The engine's modules are
 imported by the verb that needs them, so that looking does not wait for what only converting uses.
@@ -6,38 +6,42 @@ imported by the verb that needs them, so that looking does not wait for what onl
 
 from __future__ import annotations
 
+import base64
 import functools
 import inspect as signatures
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import attrs
+
 from convcore.engine.request import Request
-from convcore.errors import warn
-from convcore.options import (
-    DiffOptions,
-    InspectOptions,
-    OpenOptions,
-    VerifyOptions,
-    described,
-)
+from convcore.errors import TargetError, warn
+from convcore.options import DiffOptions, InspectOptions, OpenOptions, VerifyOptions, described
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from convcore.engine.inspection import Inspection
+    from convcore.formats.budgets import Budgets
     from convcore.host.registry import Registry
     from convcore.layouts.layout import Layout
     from convcore.sources.source import Checkpoint
     from convcore.targets.check import Check
-    from convcore.targets.report import Report
+    from convcore.targets.report import Plan, Report
+    from convcore.workers.warm import WarmWorker
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
 Answer = TypeVar("Answer")
 Progress = Callable[[str, int, int], None]
+
+# One export at a time where it cannot be sent to a process of its own: torch's exporter prints, and
+# sets what holds for the whole process.
+_EXPORTING = threading.Lock()
+_EXPORTER = "torch"
 
 
 def _taking(
@@ -75,13 +79,20 @@ def _documented(text: str, table: Any) -> str:
 class Session:
     """What several calls have in common; its verbs are those of the command line, unprinted.
 
-    A session may be used by several threads at once. It pickles as a recipe, the arguments that
-    made it: where it is unpickled, its plugins are loaded anew. Whom it tells is not part of it.
+    Several threads may use one session at once. It pickles as a recipe, the arguments that made it:
+    where it is unpickled, its plugins are loaded anew. Progress is told in this process alone.
+
+    A conversion whose target has torch export something runs in a process that the session keeps
+    for this purpose, where what exporters print and set for the whole process touches nobody. What
+    cannot be sent there, such as a layout with a lambda in it, is exported here, one at a time.
 
     Args:
         disable_plugins: Plugins not to load, as ``-p no:NAME``.
         layouts: Layouts beside those of plugins, for example of ``convcore.layouts_from_toml``.
+        budgets: How much a file may ask of the machine; None for ``Budgets()``.
         progress: Called with (stage, done, total) from time to time.
+        own_process: Whether this process is for the session alone, as a command's is: exports run
+            in it, and what plugins print on import is not shown.
     """
 
     def __init__(
@@ -89,16 +100,21 @@ class Session:
         *,
         disable_plugins: Iterable[str] = (),
         layouts: Iterable[Layout] = (),
+        budgets: Budgets | None = None,
         progress: Progress | None = None,
+        own_process: bool = False,
     ) -> None:
         self.disable_plugins = tuple(disable_plugins)
         self.layouts = tuple(layouts)
+        self.budgets = budgets
         self.progress = progress or _unheard
+        self.own_process = own_process
         self._loading = threading.Lock()
         self._loaded: tuple[object, Registry] | None = None
+        self._worker: WarmWorker | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (self.disable_plugins, self.layouts)
+        return _made_again, (self.disable_plugins, self.layouts, self.budgets)
 
     def registry(self, layout_file: Path | None = None) -> Registry:
         """Everything that the plugins declare, and a layout file; loaded once.
@@ -108,13 +124,7 @@ class Session:
         Raises:
             LayoutError: The layout file is none.
         """
-        from convcore.host.registry import load_registry
-
-        given = (*sys.path, os.environ.get("CONVCORE_DISABLE_PLUGINS"))
-        with self._loading:
-            if self._loaded is None or self._loaded[0] != given:
-                self._loaded = given, load_registry(self.disable_plugins, self.layouts)
-        registry = self._loaded[1]
+        registry = self._load()[0]
         if layout_file is None:
             return registry
         from convcore.layouts.layout_file.reading import read_layout
@@ -163,7 +173,17 @@ class Session:
         """
         from convcore.engine.conversion import convert
 
-        return convert(asked, self._working(asked.layout_file), self.progress)
+        registry = self._working(asked.layout_file)
+        again = functools.partial(_planned, self, asked)
+        if not self.own_process and not asked.dry_run and _exports(asked, registry):
+            report = self._convert_elsewhere(asked)
+            if report is not None:
+                report = attrs.evolve(report, again=again)
+                registry.tell(report)
+                return report
+            with _EXPORTING:
+                return attrs.evolve(convert(asked, registry, self.progress), again=again)
+        return attrs.evolve(convert(asked, registry, self.progress), again=again)
 
     @_taking(VerifyOptions)
     def verify(self, asked: VerifyOptions) -> Sequence[Check]:
@@ -199,21 +219,109 @@ class Session:
 
         return diff(asked, self._working())
 
+    def close(self) -> None:
+        """End the process that exports, if there is one; the next export starts another."""
+        if self._worker is not None:
+            self._worker.close()
+
+    def _load(self) -> tuple[Registry, bool]:
+        """The registry without a layout file, and whether it was loaded just now."""
+        from convcore.host.registry import load_registry
+
+        given = (*sys.path, os.environ.get("CONVCORE_DISABLE_PLUGINS"))
+        with self._loading:
+            if self._loaded is not None and self._loaded[0] == given:
+                return self._loaded[1], False
+            registry = load_registry(self.disable_plugins, self.layouts, quietly=self.own_process)
+            if self.budgets is not None:
+                registry = attrs.evolve(registry, budgets=self.budgets)
+            self._loaded = given, registry
+            return registry, True
+
     def _working(self, layout_file: Path | None = None) -> Registry:
-        """The registry; that a plugin was set aside is told the first time."""
-        before = self._loaded
-        registry = self.registry(layout_file)
-        if self._loaded is not before:
-            for plugin in registry.plugins:
-                if plugin.error:
-                    warn(
-                        f"plugin {plugin.name} is set aside: {plugin.error} (see convcore plugins)"
-                    )
-        return registry
+        """The registry; of plugins that were set aside is told where they were just loaded."""
+        registry, new = self._load()
+        for plugin in registry.plugins if new else ():
+            if plugin.error:
+                warn(f"plugin {plugin.name} is set aside: {plugin.error} (see convcore plugins)")
+        return registry if layout_file is None else self.registry(layout_file)
+
+    def _convert_elsewhere(self, asked: Request) -> Report | None:
+        """Convert in the process for exports; None where the request cannot be sent there.
+
+        Raises:
+            ConvcoreError: As it was raised there; or the process died.
+        """
+        from convcore.output.destination import umask
+        from convcore.workers.warm import WarmWorker, WorkerDied
+
+        try:
+            sent = [base64.b64encode(pickle.dumps(each)).decode() for each in (self, asked)]
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return None
+        with self._loading:
+            self._worker = self._worker or WarmWorker("convcore.session_worker")
+        request = {"session": sent[0], "asked": sent[1], "folder": _here(), "umask": umask()}
+        said: list[dict[str, Any]] = []
+        try:
+            self._worker.ask(request, functools.partial(self._hear, said))
+        except WorkerDied as error:
+            _clear_up(asked)
+            raise TargetError(
+                f"the process that exports {error}",
+                remedy="run again; where it was ended for its memory, take single components",
+            ) from error
+        (answer,) = said
+        if "unfit" in answer:
+            return None
+        # What our own process, started from our own program, has pickled.
+        answered: Report | Exception = pickle.loads(base64.b64decode(answer["pickled"]))
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    def _hear(self, said: list[dict[str, Any]], message: dict[str, Any]) -> None:
+        if "progress" in message:
+            self.progress(*message["progress"])
+        elif "warning" in message:
+            warn(message["warning"])
+        else:
+            said.append(message)
 
 
-def _made_again(disable_plugins: tuple[str, ...], layouts: tuple[Layout, ...]) -> Session:
-    return Session(disable_plugins=disable_plugins, layouts=layouts)
+def _exports(asked: Request, registry: Registry) -> bool:
+    return any(
+        _EXPORTER in registry.targets[name].needs
+        for name in asked.targets
+        if name in registry.targets
+    )
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # it was removed: only absolute paths are of use
+        return ""
+
+
+def _planned(session: Session, asked: Request) -> Plan:
+    from convcore.engine.conversion import planned
+
+    return planned(asked, session.registry(asked.layout_file))
+
+
+def _clear_up(asked: Request) -> None:
+    """Remove what the process that died had begun."""
+    from convcore.output.destination import resolve
+    from convcore.output.staging import recover
+
+    recover(resolve(asked.output))
+
+
+def _made_again(
+    disable_plugins: tuple[str, ...], layouts: tuple[Layout, ...], budgets: Budgets | None
+) -> Session:
+    return Session(disable_plugins=disable_plugins, layouts=layouts, budgets=budgets)
 
 
 def _unheard(stage: str, done: int, total: int) -> None:

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.environments import Environment, fresh
+from tests.programs import Write, write_program
 
 # The same examples every time: a change is not blamed for what a lucky draw finds in old code.
 hypothesis.settings.register_profile("steady", derandomize=True)
@@ -64,6 +65,14 @@ def convcore() -> Callable[..., Ran]:
 def example() -> Path:
     """A checkpoint that a real Lightning Trainer wrote (examples/cyclegan/train.py)."""
     return EXAMPLE
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a module that a worker process can run."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return lambda source: write_program(tmp_path, source)
 
 
 @pytest.fixture

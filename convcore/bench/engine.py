@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import attrs
 
 from convcore import errors
-from convcore.bench.job import Job, as_line, from_line
+from convcore.bench.job import Job
 from convcore.bench.prepare import Ready
 from convcore.bench.record import CUDA_PROVIDER, Benchmark, Key, Row, Status
 from convcore.bench.request import Request
@@ -21,6 +20,7 @@ from convcore.bench.sampling import Method
 from convcore.bench.subject import Subject
 from convcore.bench.workers import answers_of
 from convcore.options import Backend
+from convcore.workers.messages import as_message, from_message
 from convcore.workers.process import Process
 
 Listener = Callable[[Benchmark], None]
@@ -95,12 +95,11 @@ def prepared(request: Request) -> Ready:
         ConvcoreError: Whatever that process found wrong, as if it had been found here.
     """
     log = Path(request.scratch, "prepare.stderr")
-    line = as_line(request)
-    with Process("convcore.bench.prepare", line, log, silence=_PREPARE_SILENCE) as process:
-        for answer in process.lines():
-            if answer.startswith('{"error"'):
-                raise _as_error(json.loads(answer)["error"])
-            return from_line(answer, Ready)
+    with Process("convcore.bench.prepare", log, silence=_PREPARE_SILENCE) as process:
+        for answer in process.ask(as_message(request)):
+            if "error" in answer:
+                raise _as_error(answer["error"])
+            return from_message(answer, Ready)
         raise RuntimeError(f"preparing the benchmark {process.ending()}")
 
 

@@ -1,18 +1,14 @@
-"""What a worker is told and what it answers, as JSON lines."""
+"""What a worker is told and what it answers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
 
 import attrs
 
 from convcore.bench.record import Parity, Run
 from convcore.bench.sampling import Method
 from convcore.options import Backend
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -73,21 +69,3 @@ class Answer:
     run: Run | None = None
     parity: Parity | None = None
     providers: Mapping[str, int] = attrs.field(factory=dict)
-
-
-def as_line(value: Any) -> str:
-    """One attrs object as one line of JSON."""
-    import cattrs
-
-    return json.dumps(cattrs.unstructure(value), separators=(",", ":"))
-
-
-def from_line(line: str, kind: type[T]) -> T:
-    """Read back what ``as_line`` wrote.
-
-    Raises:
-        ValueError: The line is no JSON.
-    """
-    import cattrs
-
-    return cattrs.structure(json.loads(line), kind)

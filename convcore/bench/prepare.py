@@ -6,7 +6,6 @@ are missing, makes the seeded inputs, and computes torch eager's outputs for the
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +16,6 @@ import attrs
 
 from convcore import onnx_runtime
 from convcore.bench.devices import choose_devices
-from convcore.bench.job import as_line, from_line
 from convcore.bench.machine import machine
 from convcore.bench.origin import open_origin, registry_for
 from convcore.bench.request import Request
@@ -26,7 +24,8 @@ from convcore.bench.sweep import check_axes
 from convcore.errors import ConvcoreError, UsageError
 from convcore.manifest import document as manifest
 from convcore.packages import lacking, not_installed
-from convcore.workers.process import answer_on_stdout
+from convcore.workers.answering import Tell, serve
+from convcore.workers.messages import as_message, from_message
 
 if TYPE_CHECKING:
     from convcore.host.registry import Registry
@@ -60,21 +59,20 @@ class Ready:
 
 
 def main() -> None:
-    """Answer the one request of stdin with a ``Ready``, or with an ``error`` object."""
-    request = from_line(sys.stdin.readline(), Request)
-    answers = answer_on_stdout()
-    try:
-        line = as_line(prepare(request))
-    except ConvcoreError as error:
-        line = json.dumps({"error": error.as_dict()})
-    except ModuleNotFoundError as error:
-        package = lacking(error)
-        if package is None:
-            raise
-        fault = not_installed([package], "convcore bench")
-        line = json.dumps({"error": fault.as_dict()})
-    answers.write(line + "\n")
-    answers.close()
+    """Answer a request with a ``Ready``, or with an ``error`` object."""
+
+    def answer(request: dict[str, Any], tell: Tell) -> None:
+        try:
+            tell(as_message(prepare(from_message(request, Request))))
+        except ConvcoreError as error:
+            tell({"error": error.as_dict()})
+        except ModuleNotFoundError as error:
+            package = lacking(error)
+            if package is None:
+                raise
+            tell({"error": not_installed([package], "convcore bench").as_dict()})
+
+    serve(answer)
 
 
 def prepare(request: Request) -> Ready:

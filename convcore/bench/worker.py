@@ -1,12 +1,10 @@
-"""The process that times one contender: a job on stdin, answers on stdout, one JSON line each.
+"""The process that times one contender: a job, and an answer for each of its cases.
 
-Started as ``python -m convcore.bench.worker`` by ``convcore.workers.process``.
+Started as ``python -m convcore.bench.worker`` by ``convcore.bench.workers``.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from convcore.bench.backends.contender import Contender, load
 from convcore.bench.interference import cpu_use, others_share
-from convcore.bench.job import Answer, Case, Job, as_line, from_line
+from convcore.bench.job import Answer, Case, Job
 from convcore.bench.record import Parity, Run
 from convcore.bench.sampling import sample, warm_up
-from convcore.workers.process import answer_on_stdout
+from convcore.workers.answering import Tell, serve
+from convcore.workers.messages import as_message, from_message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,15 +28,11 @@ _REASON_LENGTH = 300
 
 def main() -> None:
     """Work off the one job of stdin."""
-    line = sys.stdin.readline()
-    answers = answer_on_stdout()
 
-    def tell(answer: Answer) -> None:
-        answers.write(as_line(answer) + "\n")
-        answers.flush()
+    def answer(request: dict[str, Any], tell: Tell) -> None:
+        work(from_message(request, Job), lambda answer: tell(as_message(answer)))
 
-    work(from_line(line, Job), tell)
-    os._exit(0)  # a backend's threads may hang at exit; everything has been said
+    serve(answer)
 
 
 def work(job: Job, tell: Callable[[Answer], None]) -> None:

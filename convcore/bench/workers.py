@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from convcore.bench.job import Answer, Case, Job, as_line, from_line
+from convcore.bench.job import Answer, Case, Job
 from convcore.workers.environment import inherited
+from convcore.workers.messages import as_message, from_message
 from convcore.workers.process import Process
 
 SILENCE_SECONDS = 900.0
@@ -25,9 +26,9 @@ def answers_of(
     waiting = list(job.cases)
     reason = None
     log = Path(job.scratch, "stderr")
-    with Process(module, as_line(job), log, environment(job), silence) as process:
-        for line in process.lines():
-            answer = from_line(line, Answer)
+    with Process(module, log, environment(job), silence) as process:
+        for message in process.ask(as_message(job)):
+            answer = from_message(message, Answer)
             if answer.sizes is None:
                 reason = answer.reason
             elif waiting:

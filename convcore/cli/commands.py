@@ -76,7 +76,7 @@ class Invocation:
         """The session whose verbs the commands are."""
         from convcore.session import Session
 
-        return Session(disable_plugins=self.disabled, progress=progress)
+        return Session(disable_plugins=self.disabled, progress=progress, own_process=True)
 
 
 def _taking_verbose(command: click.Command) -> click.Command:

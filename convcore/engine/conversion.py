@@ -68,7 +68,7 @@ def convert(
         ConvcoreError: Each kind with its exit code; the destination is then untouched.
     """
     output = destination(request)
-    targets = [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
+    targets = targets_of(request, registry)
     check_heeded(request, targets, registry)
     with watched() as opened:
         plan = _plan(request, registry, targets)
@@ -86,6 +86,25 @@ def convert(
             staging.publish()
     registry.tell(report)
     return report
+
+
+def targets_of(request: Request, registry: Registry) -> list[Target]:
+    """The targets of a request, each once.
+
+    Raises:
+        UsageError: One is unknown.
+        PluginError: Two plugins declare one.
+    """
+    return [registry.find("targets", name) for name in dict.fromkeys(request.targets)]
+
+
+def planned(request: Request, registry: Registry) -> Plan:
+    """Decide everything that a conversion decides before it writes.
+
+    Raises:
+        ConvcoreError: The input cannot be converted as it was asked for.
+    """
+    return _plan(request, registry, targets_of(request, registry))
 
 
 def _plan(request: Request, registry: Registry, targets: Sequence[Target]) -> Plan:

@@ -73,7 +73,7 @@ def describe(entry: Entry, **facts: Any) -> Plugin:
 
 
 def load(
-    entry: Entry, manager: pluggy.PluginManager, *, alone: bool = True
+    entry: Entry, manager: pluggy.PluginManager, *, alone: bool = True, quietly: bool = True
 ) -> tuple[Plugin, list[tuple[str, Thing]]]:
     """Load a plugin, check it and register its hooks.
 
@@ -81,6 +81,7 @@ def load(
         entry: What to load.
         manager: Where a sound plugin is registered.
         alone: Whether no other distribution brings a plugin of the same name.
+        quietly: Whether to keep what it prints from stdout.
 
     Returns:
         The plugin, with its error where it was set aside, and what it declares: (kind, thing).
@@ -88,7 +89,7 @@ def load(
     printed = io.StringIO()
     started = time.perf_counter()
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed) if quietly else contextlib.nullcontext():
             module = _loaded(entry)
             seconds = time.perf_counter() - started
             declared = _registered(entry, module, manager, alone=alone)

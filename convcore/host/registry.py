@@ -10,6 +10,7 @@ import attrs
 import pluggy
 
 from convcore.errors import PluginError, UsageError, warn
+from convcore.formats.budgets import DEFAULT_BUDGETS, Budgets
 from convcore.formats.format import Format
 from convcore.host import hookspecs
 from convcore.host.discovery import installed
@@ -41,6 +42,7 @@ class Registry(Noun):
         rivals: By kind, what bears a name that another plugin declared first.
         owners: ``(kind, name)`` to the plugins that declare it.
         formats: By name.
+        budgets: How much a file may ask of the machine.
     """
 
     sources: Mapping[str, Source]
@@ -52,6 +54,7 @@ class Registry(Noun):
     rivals: Mapping[str, Sequence[Thing]] = attrs.field(factory=dict, eq=False, repr=False)
     owners: Mapping[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, repr=False)
     formats: Mapping[str, Format] = attrs.field(factory=dict)
+    budgets: Budgets = DEFAULT_BUDGETS
 
     def find(self, kind: str, name: str) -> Any:
         """Return the source, layout or target called ``name``.
@@ -117,13 +120,17 @@ class Registry(Noun):
                 warn(f"plugin {implementation.plugin_name} failed after the conversion: {error!r}")
 
 
-def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] = ()) -> Registry:
+def load_registry(
+    disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] = (), *, quietly: bool = True
+) -> Registry:
     """Load every entry point of ``convcore.plugins`` and join what is declared.
 
     Args:
         disabled: Plugins not to load, beside ``CONVCORE_DISABLE_PLUGINS``: names of entry points,
             or of distributions.
         extra_layouts: Layouts the user declares without a plugin.
+        quietly: Whether to keep from stdout what plugins print while they are imported. It keeps
+            away what other threads print just then, too.
     """
     said = os.environ.get("CONVCORE_DISABLE_PLUGINS", "").split(",")
     disabled = list(disabled)
@@ -138,7 +145,7 @@ def load_registry(disabled: Iterable[str] = (), extra_layouts: Iterable[Layout] 
             plugins.append(describe(entry, disabled=True))
             continue
         alone = sum(other.name == entry.name for other in entries) == 1
-        plugin, declared = load(entry, manager, alone=alone)
+        plugin, declared = load(entry, manager, alone=alone, quietly=quietly)
         plugins.append(plugin)
         for kind, thing in declared:
             owner = entry.name if alone else plugin.distribution

@@ -60,7 +60,7 @@ def read_checkpoint(
         UsageError: There is nothing at ``path``, or ``source`` is unknown.
         SourceError: Nobody, or more than one, claims it; or it is damaged or unsafe.
     """
-    session = FormatSession(formats_of(registry), allow_opaque_calls=allow_opaque_calls)
+    session = FormatSession(formats_of(registry), registry.budgets, allow_opaque_calls)
     given = Input(path, None, key, config or {}, allow_opaque_calls, session)
     given = opened(
         attrs.evolve(given, weights=weights, only=tuple(only), member=member, partial=partial)

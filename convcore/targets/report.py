@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from convcore import validators as legal
+from convcore.errors import UsageError
 from convcore.layouts.layout import LayoutMatch
 from convcore.noun import Noun
 from convcore.targets.check import Check
@@ -99,18 +101,47 @@ class WrittenFile(Noun):
 class Report(Noun):
     """A finished conversion, or with ``--dry-run`` a planned one.
 
+    It pickles without its plan, which holds lazy tensors and functions of plugins: where it is
+    unpickled, the plan is made again, from the input, when somebody asks for it.
+
     Attributes:
         output: The folder that stands now.
-        plan: What was decided.
         files: What was written.
         checks: What was compared.
         manifest: What ``manifest.json`` says; None where nothing was written.
         dry_run: Whether nothing was written.
+        again: Makes the plan again; None where nobody said how.
     """
 
     output: Path
-    plan: Plan = attrs.field(repr=False)
+    _plan: Plan | None = attrs.field(eq=False, repr=False)
     files: tuple[WrittenFile, ...] = ()
     checks: tuple[Check, ...] = ()
     manifest: Manifest | None = attrs.field(default=None, repr=False)
     dry_run: bool = False
+    again: Callable[[], Plan] | None = attrs.field(default=None, eq=False, repr=False)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What was decided.
+
+        Raises:
+            ConvcoreError: The report was unpickled, and its input is not what it was.
+        """
+        if self._plan is not None:
+            return self._plan
+        if self.again is None:
+            raise UsageError(
+                f"what was planned for {self.output} is not known any more",
+                remedy="pickle reports of convcore.convert, or of a Session",
+            )
+        return self.again()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _without_plan, (
+            self.output, self.files, self.checks, self.manifest, self.dry_run, self.again
+        )  # fmt: skip
+
+
+def _without_plan(output: Path, *more: Any) -> Report:
+    return Report(output, None, *more)

@@ -1,1 +1,1 @@
-"""Processes that are told one JSON line and answer in JSON lines."""
+"""Processes that are told JSON lines and answer in JSON lines."""
