@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from convcore.formats import Archive, Format, FormatSession, Location, Opaque
+    from convcore.formats.budgets import Budgets
     from convcore.host.hookspecs import hookimpl
     from convcore.layouts.assumption import Assumption
     from convcore.layouts.graph import Affine, Axis, Graph, Size
@@ -143,6 +144,7 @@ _HOMES = {
         "Location",
         "Opaque",
     ),
+    "formats.budgets": ("Budgets",),
     "host.hookspecs": ("hookimpl",),
     "layouts.assumption": ("Assumption",),
     "layouts.graph": (

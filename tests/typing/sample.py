@@ -12,6 +12,7 @@ from convcore import (
     Archive,
     Artifact,
     Axis,
+    Budgets,
     Check,
     Checkpoint,
     Choice,
@@ -158,7 +159,11 @@ def use() -> None:
     found: Inspection = convcore.inspect("last.ckpt", layout_file="layout.toml")
     settings: Mapping[str, Setting] = found.settings
     done: Report = convcore.convert("last.ckpt", Path("out"), ["pth"], components={"a": "a."})
-    session = Session(disable_plugins=["convcore_umc"], progress=lambda stage, done, total: None)
+    session = Session(
+        disable_plugins=["convcore_umc"],
+        budgets=Budgets(shards=4096),
+        progress=lambda stage, done, total: None,
+    )
     again: Report = session.convert("last.ckpt", "out", "onnx", opset=20, config={"nheads": "8"})
     checks: Sequence[Check] = convcore.verify("out", atol=1e-4)
     same: bool = session.diff("last.ckpt", again.output)["identical"]
