@@ -66,6 +66,7 @@ __all__ = [
     "Artifact",
     "Assumption",
     "Axis",
+    "Budgets",
     "ByteSource",
     "Check",
     "CheckKind",
