@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from convcore.formats import Archive, Format, FormatSession, Location, Opaque
-    from convcore.formats.budgets import Budgets
     from convcore.host.hookspecs import hookimpl
     from convcore.layouts.assumption import Assumption
     from convcore.layouts.graph import Affine, Axis, Graph, Size
@@ -66,7 +65,6 @@ __all__ = [
     "Artifact",
     "Assumption",
     "Axis",
-    "Budgets",
     "ByteSource",
     "Check",
     "CheckKind",
@@ -145,7 +143,6 @@ _HOMES = {
         "Location",
         "Opaque",
     ),
-    "formats.budgets": ("Budgets",),
     "host.hookspecs": ("hookimpl",),
     "layouts.assumption": ("Assumption",),
     "layouts.graph": (

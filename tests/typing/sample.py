@@ -12,7 +12,6 @@ from convcore import (
     Archive,
     Artifact,
     Axis,
-    Budgets,
     Check,
     Checkpoint,
     Choice,
@@ -48,6 +47,7 @@ from convcore import (
     hookimpl,
     layouts_from_toml,
 )
+from convcore.formats.budgets import Budgets
 from convcore.sources import make_checkpoint, state_dict_of
 from convcore.targets import weights
 from convcore.testing import LayoutSuite, SourceSuite, TargetSuite
