@@ -162,7 +162,9 @@ def split_layout(splits: Mapping[str, str], keys: Sequence[str]) -> Layout:
                 seen=nearest(prefix, {key.rpartition(".")[0] for key in keys}, 3),
                 remedy="give a prefix of the names that convcore inspect --tensors shows",
             )
-        parts.append(Component(legal_component(name), pattern))
+        # What the rest of its names share may be a module of the network: only this is taken off.
+        named = pattern if pattern.endswith(".") else None
+        parts.append(Component(legal_component(name), pattern, prefix=named))
     owner = assigner([(pattern, part.name) for part in parts for pattern in part.keys])
     filled = {owner(key) for key in keys}
     empty = [part.name for part in parts if part.name not in filled]

@@ -8,7 +8,13 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGES = ("README.md", "SECURITY.md", "plugins/README.md", "benchmarks/README.md")
+PAGES = (
+    "README.md",
+    "SECURITY.md",
+    "plugins/README.md",
+    "benchmarks/README.md",
+    "docs/symptoms.md",
+)
 PATHS = re.compile(r"`(?:python )?((?:tests|benchmarks|convcore|docs|examples)/[\w./*-]+)")
 
 
