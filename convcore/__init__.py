@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from convcore.session import Session
     from convcore.sources.source import Checkpoint, Input, Source
     from convcore.targets.check import Check, CheckKind
+    from convcore.targets.option import TargetOption
     from convcore.targets.report import Report, WrittenFile
     from convcore.targets.target import (
         Artifact,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
         Place,
         Reopened,
         Target,
-        TargetOption,
         Workspace,
     )
     from convcore.tensors import ByteSource, Extent, LazyTensor, TensorSpec, assemble
@@ -171,6 +171,7 @@ _HOMES = {
         "Check",
         "CheckKind",
     ),
+    "targets.option": ("TargetOption",),
     "targets.report": (
         "Report",
         "WrittenFile",

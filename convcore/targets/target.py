@@ -9,13 +9,12 @@ from typing import Any, Literal
 import attrs
 
 from convcore import validators as legal
-from convcore.errors import UsageError
 from convcore.formats import open_archive, walk_tensors
 from convcore.layouts.layout import LayoutMatch
-from convcore.layouts.settings import Settler
 from convcore.noun import Noun
 from convcore.options import VerifyLevel
 from convcore.targets.check import Check
+from convcore.targets.option import TargetOption, settled
 from convcore.tensors import LazyTensor
 
 State = Literal["written", "cast", "alias", "folded", "dropped", "fresh", "constant"]
@@ -30,24 +29,6 @@ def _options(options: Iterable[TargetOption]) -> tuple[TargetOption, ...]:
 
 def _packages(needs: str | Iterable[str]) -> tuple[str, ...]:
     return (needs,) if isinstance(needs, str) else tuple(needs)
-
-
-@attrs.frozen(eq=False, repr=False)
-class TargetOption(Noun):
-    """What a target can be told, as ``--config TARGET.NAME=VALUE``; ``NAME`` alone does too.
-
-    Attributes:
-        name: Of the option; ``opset``, ``atol``, ``rtol``, ``all_components`` and ``allow_nan`` are
-            what the flags of these names set.
-        summary: One line of help.
-        read: Makes its value of the text; raises ValueError, saying what is needed.
-        default: Its value where nobody gave one.
-    """
-
-    name: str = attrs.field(validator=legal.name)
-    summary: str
-    read: Callable[[str], Any] = attrs.field(default=str, eq=False, validator=legal.function)
-    default: Any = None
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -271,18 +252,7 @@ class Target(Noun):
         Raises:
             UsageError: A text has no legal value, or an option was given twice.
         """
-        found = {}
-        for option in self.options:
-            given = [name for name in (f"{self.name}.{option.name}", option.name) if name in config]
-            if given and option.name in (flags or {}):
-                raise UsageError(
-                    f"{option.name} was given twice, as a flag and as --config {given[0]}",
-                    remedy="give it once",
-                )
-            found[option.name] = (flags or {}).get(option.name, option.default)
-            for name in given[:1]:
-                found[option.name] = Settler({}, config).from_option(name, option.read)
-        return found
+        return settled(self.name, self.options, config, flags or {})
 
     def tensors(self, folder: Path, artifact: Artifact) -> Mapping[str, LazyTensor]:
         """Return what a file holds, by ``reopen``: key to tensor.
