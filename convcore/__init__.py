@@ -181,7 +181,6 @@ _HOMES = {
         "Choice",
         "LedgerEntry",
         "Place",
-        "TargetOption",
         "Reopened",
         "Target",
         "Workspace",
