@@ -146,7 +146,7 @@ _CHECKPOINT = argument("A file, or a folder that some source knows.", "CHECKPOIN
 _LAYOUT_FILE = given("A layout described in TOML.", metavar="FILE.toml", kind=Path)
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True, init=False)
 class Opening(Noun):
     """How the tensors of a file or folder are come by."""
 
@@ -186,7 +186,7 @@ class Opening(Noun):
         return {field.name: getattr(self, field.name) for field in attrs.fields(Opening)}
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True, init=False)
 class Recognising(Opening):
     """How the family of a model is come by, too."""
 
@@ -197,7 +197,7 @@ class Recognising(Opening):
 
 
 # Not slotted: of the two bases that a table has, one may have slots.
-@attrs.frozen(eq=False, repr=False, kw_only=True, slots=False)
+@attrs.frozen(eq=False, repr=False, kw_only=True, slots=False, init=False)
 class Tolerances(Noun):
     """How far a graph's outputs may be from its network's."""
 
@@ -205,7 +205,7 @@ class Tolerances(Noun):
     rtol: float | None = option(None, "Relative parity tolerance.", kind=float)
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True, init=False)
 class Writing(Tolerances, Recognising):
     """What is written of a model, and how it is proved.
 
@@ -247,7 +247,7 @@ class Writing(Tolerances, Recognising):
         return {name: prefix for name, prefix in self.parts.items() if prefix is not None}
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True, init=False)
 class Looking(Recognising):
     """How much is told of a model."""
 
@@ -255,7 +255,7 @@ class Looking(Recognising):
     deep: bool = option(False, "Read every byte: CRCs and bounds of all tensors.")
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True, init=False)
 class Timing(Recognising):
     """What of a model is timed, and how."""
 

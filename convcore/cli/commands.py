@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from convcore import __version__
@@ -64,13 +63,13 @@ class _Commands(click.Group):
             formatter.write_dl(list(_SUMMARIES.items()))
 
 
-@attrs.define(eq=False)
 class Invocation:
     """What holds for one call: switched-off plugins and how much is told."""
 
-    disabled: tuple[str, ...]
-    verbose: bool
-    as_json: bool
+    def __init__(self, disabled: tuple[str, ...], verbose: bool, as_json: bool) -> None:
+        self.disabled = disabled
+        self.verbose = verbose
+        self.as_json = as_json
 
     def session(self, progress: Progress | None = None) -> Session:
         """The session whose verbs the commands are."""
