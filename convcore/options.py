@@ -367,6 +367,20 @@ class DiffOptions(Opening):
     key_b: str | None = attrs.field(
         default=None, kw_only=True, metadata=given("As --key, in B alone.", metavar="PATH")
     )
+    align: bool = attrs.field(
+        default=False,
+        kw_only=True,
+        metadata=given(
+            "Find what renames A's keys to B's; B may be a JSON list of names and shapes, or a "
+            "text with load_state_dict's message."
+        ),
+    )
+    write: Path | None = attrs.field(
+        default=None,
+        kw_only=True,
+        converter=_maybe_path,
+        metadata=given("Write what --align finds, for --rename.", metavar="FILE.toml", kind=Path),
+    )
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -19,6 +19,7 @@ _INSTALLED_AS = {
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",
     "rich": "rich",
+    "scipy": "scipy",
     "safetensors": "safetensors",
     "torch": "torch",
     "transformers": "transformers",

@@ -215,6 +215,10 @@ class Session:
         Raises:
             ConvcoreError: One of them cannot be read.
         """
+        if asked.align:
+            from convcore.engine.alignment import align
+
+            return align(asked, self._working())
         from convcore.engine.difference import diff
 
         return diff(asked, self._working())

@@ -98,10 +98,7 @@ def renamed(checkpoint: Checkpoint, options: Sequence[str]) -> Checkpoint:
     Raises:
         UsageError: A rule fits nothing, or would give two tensors one name.
     """
-    spellings = [
-        Spelling(checkpoint.author_name(name), name, checkpoint.original(name))
-        for name in checkpoint.tensors
-    ]
+    spellings = spellings_of(checkpoint)
     rules, weight_norm_too = read_rules(options)
     spelt = by_rules(spellings, rules)
     if weight_norm_too:
@@ -257,3 +254,11 @@ def _told(options: Sequence[str], spellings: Sequence[Spelling], spelt: Sequence
     some = f", such as {few(changed, 2)}" if len(changed) > 2 else f": {few(changed)}"
     count = f"{len(changed):,} of {counted(len(spelt), 'tensor')}"
     return f"{given}{more} renamed {count}{some if changed else ''}"
+
+
+def spellings_of(checkpoint: Checkpoint) -> list[Spelling]:
+    """Return the names that each tensor has, in the checkpoint's order."""
+    return [
+        Spelling(checkpoint.author_name(name), name, checkpoint.original(name))
+        for name in checkpoint.tensors
+    ]
