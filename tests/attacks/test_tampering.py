@@ -58,8 +58,11 @@ def edit(folder: Path, change: Change) -> None:
 
 def faults(folder: Path) -> dict[str, str]:
     """What ``verify`` says of what failed: file to words."""
-    checks = verify(folder, load_registry())
-    return {check.file: str(dict(check.figures)) for check in checks if not check.passed}
+    found: dict[str, str] = {}
+    for check in verify(folder, load_registry()):
+        if not check.passed:
+            found[check.file] = found.get(check.file, "") + str(dict(check.figures))
+    return found
 
 
 # Known by their digests alone: copied from beside the source, or made of what was.

@@ -36,9 +36,9 @@ def rows(path: Path, out: Path, **options: Any) -> tuple[list[str], list[str]]:
         report = convcore.convert(path, out, **options)
     except ConvcoreError:  # some of it fits a layout nearly; that it is one network is enough here
         report = convcore.convert(path, out, layout="plain", **options)
-    entries = [row for row in report.manifest["ledger"] if row["tensor"] is not None]
-    without = [row["tensor"] for row in entries if (row["reason"] or "").endswith("not a tensor")]
-    return [row["tensor"] for row in entries if row["tensor"] not in without], without
+    entries = [row for row in report.manifest.ledger if row.tensor is not None]
+    without = [row.tensor for row in entries if (row.reason or "").endswith("not a tensor")]
+    return [row.tensor for row in entries if row.tensor not in without], without
 
 
 @pytest.mark.parametrize("path", FILES.values(), ids=FILES)

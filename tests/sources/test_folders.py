@@ -106,7 +106,7 @@ def test_snapshots_of_one_network_are_listed_and_one_is_chosen_by_its_name(
 
     (taken,) = written(tmp_path / "one").values()
     assert any(same(taken, state) for state in states.values())
-    assert len(every.manifest["components"]) == 2
+    assert len(every.manifest.components) == 2
 
 
 def test_snapshots_of_several_networks_are_chosen_together(tmp_path: Path) -> None:
