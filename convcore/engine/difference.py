@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convcore.engine.reopened import written
-from convcore.errors import SourceError
+from convcore.errors import SourceError, UsageError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
 from convcore.names import counted
@@ -45,6 +45,10 @@ def diff(asked: DiffOptions, registry: Registry) -> dict[str, Any]:
     Raises:
         ConvcoreError: One of them cannot be read.
     """
+    if asked.write is not None:
+        raise UsageError(
+            "--write is for what --align finds", remedy="give --align too, or leave out --write"
+        )
     found = list(opened(asked, registry))
     wrappers = [_wrappers({} if each.spelt else each.renamed) for each in found]
     if asked.rename:

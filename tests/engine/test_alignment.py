@@ -358,3 +358,25 @@ def test_people_read_the_rules_and_what_is_left(tmp_path: Path) -> None:
     assert "2 keys of the second missing: 1 renaming for 4 keys" in said
     assert re.search(r"body\.\*\s+blocks\.\*\s+4", said)
     assert "another number of outputs, as of a head that was replaced" in said
+
+
+OPTIONS = {
+    "writing without finding": (["--write", "x.toml"], ["--align", "--write", "x.toml"]),
+    "finding with renaming": (["--align", "--rename", "b.=c."], ["--align"]),
+}
+
+
+@pytest.mark.parametrize(("typed", "remedied"), OPTIONS.values(), ids=OPTIONS.keys())
+def test_options_that_would_be_passed_over_are_refused_with_a_remedy_that_works(
+    typed: list[str], remedied: list[str], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        torch.save(built({name: nn.Linear(2, 3)}).state_dict(), f"{name}.pt")
+
+    wrong = CliRunner().invoke(main, ["diff", "a.pt", "b.pt", *typed], standalone_mode=False)
+    right = CliRunner().invoke(main, ["diff", "a.pt", "b.pt", *remedied])
+
+    assert isinstance(wrong.exception, UsageError)
+    assert right.exit_code == 0
+    assert "complete: 1 renaming for 2 keys" in right.output

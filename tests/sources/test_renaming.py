@@ -247,3 +247,14 @@ def test_diff_renames_the_first(tmp_path: Path) -> None:
 
     assert found["identical"]
     assert found["renamed"] == {"new.0.weight": "old.0.weight", "new.0.bias": "old.0.bias"}
+
+
+def test_the_name_that_a_refusal_offers_works_when_typed(tmp_path: Path) -> None:
+    path = saved(BODY, tmp_path)
+    with pytest.raises(UsageError) as caught:
+        convcore.inspect(path, rename="fc.wieght=head.weight")
+    offered = caught.value.seen[0].removeprefix("nearest known name: ").partition(",")[0]
+
+    found = convcore.inspect(path, rename=f"{offered}=head.weight")
+
+    assert "head.weight" in found.checkpoint.tensors

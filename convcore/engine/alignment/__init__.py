@@ -34,8 +34,13 @@ def align(asked: DiffOptions, registry: Registry) -> dict[str, Any]:
 
     Raises:
         TargetError: SciPy is not installed.
+        UsageError: ``rename`` is given too.
         ConvcoreError: One of them cannot be read, or the rules cannot be written.
     """
+    if asked.rename:
+        raise UsageError(
+            "--align finds renamings, and takes none", remedy="leave out --align or --rename"
+        )
     if importlib.util.find_spec("scipy") is None:
         raise not_installed(["scipy"], "diff --align")
     first, second, notes = wanted_keys(asked, registry)

@@ -102,11 +102,9 @@ def _fused(first: Sequence[Key], second: Sequence[Key]) -> Iterator[Reason]:
 def _triples(keys: Sequence[Key]) -> list[list[Key]]:
     found: dict[str, dict[str, Key]] = defaultdict(dict)
     for key in keys:
-        home, _, last = key.name.rpartition(".")
         for match in _PARTS.finditer(key.name.lower()):
             stem = f"{key.name[: match.start()]}?{key.name[match.end() :]}"
             found[stem].setdefault(match[1][0], key)
-        del home, last
     return [[parts[p] for p in "qkv"] for parts in found.values() if parts.keys() == set("qkv")]
 
 
