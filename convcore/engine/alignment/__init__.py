@@ -16,7 +16,8 @@ from convcore.names import counted
 from convcore.options import DiffOptions
 from convcore.packages import not_installed
 from convcore.sources import weight_norm
-from convcore.sources.renaming import Rule, as_toml, by_rules, spellings_of
+from convcore.sources.rename_rules import Rule, as_toml
+from convcore.sources.renaming import by_rules, spellings_of
 
 
 def align(asked: DiffOptions, registry: Registry) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from convcore.sources.renaming import Rule
+from convcore.sources.rename_rules import Rule
 
 _OPTION = "--align"
 
