@@ -14,6 +14,7 @@ from convcore.engine.conversion import convert
 from convcore.engine.request import Request
 from convcore.errors import LayoutError, SourceError, UsageError
 from convcore.host.registry import Registry, load_registry
+from convcore.sources.reading import read_checkpoint
 from tests.conftest import call
 from tests.plugins.etm_golden import (
     FLAT,
@@ -470,8 +471,7 @@ def test_files_of_another_model_with_etms_names_are_not_claimed(
     torch.save({"weight": torch.zeros(3)}, tmp_path / "decoder.pth")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "best_model.pth")
 
-    with pytest.raises(SourceError, match="holds no checkpoint"):
-        recognised(tmp_path, registry)
+    assert read_checkpoint(tmp_path, registry).source == "state-dict"
 
 
 def test_two_files_with_one_tensor_are_refused(registry: Registry, tmp_path: Path) -> None:
