@@ -28,6 +28,7 @@ _PERHAPS = (".pkl", ".pickle", ".tar")
 CHECKPOINTS = (*_SURE, *_PERHAPS)
 _MOST_ENTRIES, _MOST_FILES, _LEVELS = 10_000, 256, 2
 _ADAPTER = "adapter_model"
+_OF_BIN = "pytorch_model"
 
 
 @attrs.frozen(eq=False)
@@ -186,7 +187,10 @@ def _opened(given: Input, files: list[Path], said: list[str]) -> Iterator[_Found
                 unread.append(name)
                 continue
             raise
-        key = (*path.relative_to(given.path).parent.parts, _stem(path))
+        stem = _stem(path)
+        if stem.startswith(_OF_BIN):  # what the same library calls model, model_1 in safetensors
+            stem = stem.removeprefix("pytorch_")
+        key = (*path.relative_to(given.path).parent.parts, stem)
         yield _Found(path, name, key, archive, content_shapes(archive, path))
     if unread:
         said.append(f"no checkpoints, and not read: {few(unread, 8)}")
@@ -209,8 +213,7 @@ def _one_of_each(found: list[_Found], said: list[str]) -> list[_Found]:
     """Of one model in two formats, keep the safetensors one."""
     kept: dict[tuple[str, ...], _Found] = {}
     for each in sorted(found, key=lambda each: not each.path.name.endswith(".safetensors")):
-        last = "model" if each.key[-1] == "pytorch_model" else each.key[-1]
-        name = (*each.key[:-1], last.removesuffix(".safetensors").removesuffix(".bin"))
+        name = (*each.key[:-1], each.key[-1].removesuffix(".safetensors").removesuffix(".bin"))
         if name in kept and kept[name].shapes and each.shapes:
             said.append(f"{each.name} is there too, and not read: {kept[name].name} is")
         elif name in kept:

@@ -73,7 +73,9 @@ def refuse_parts(given: Input, tree: Any, selection: Selection) -> None:
     """
     _placeholders(given, tree, selection.networks)
     packed = [place for place in selection.left if "_packed_params" in place]
-    packed += [p for n in selection.networks for p in n.places.values() if "_packed_params" in p]
+    taken_places = [place for network in selection.networks for place in network.places.values()]
+    taken_places += [place for place, _ in selection.statistics.values()]
+    packed += [place for place in taken_places if "_packed_params" in place]
     if packed:
         raise SourceError(
             f"{given.path.name} is the state dict of a model quantised by torch.ao: its weights "

@@ -26,6 +26,13 @@ def snapshots(names: Mapping[str, Shapes]) -> list[list[str]]:
         groups.setdefault(root, []).append(name)
         if told:
             dated.add(name)
+    for name in [
+        name for name in names if name not in dated
+    ]:  # ``10_net_G`` beside ``latest_net_G``
+        root = "_".join(part for part in _PARTS.findall(name.lower()) if not part.isdigit())
+        same = (names[other] == names[name] for other in dated.intersection(groups.get(root, ())))
+        if name not in groups.get(root, ()) and any(same):
+            groups[root].append(name)
     found = [group for group in groups.values() if len(group) > 1 and dated.intersection(group)]
     taken = {name for group in found for name in group}
     bare: dict[str, list[str]] = {}

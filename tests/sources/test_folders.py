@@ -39,6 +39,10 @@ FOLDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model.safetensors": UP, "model_1.safetensors": DOWN, "optimizer.bin": momentum(UP)},
         {"model": UP, "model_1": DOWN},
     ),
+    "numbered by order, in the older format": (
+        {"pytorch_model.bin": UP, "pytorch_model_1.bin": DOWN, "optimizer.bin": momentum(UP)},
+        {"model": UP, "model_1": DOWN},
+    ),
     "folds": (
         {f"fold_{n}.pt": net(4, 2, seed=n) for n in range(3)},
         {f"fold_{n}": net(4, 2, seed=n) for n in range(3)},
@@ -87,6 +91,7 @@ SNAPSHOTS = {
     "epochs": ["G_epoch3.pth", "G_epoch12.pth"],
     "best and last": ["best.pt", "last.pt"],
     "bare numbers of one shape": ["net-100.pt", "net-200.pt"],
+    "a number beside the latest": ["10_net_G.pth", "latest_net_G.pth"],
     "checkpoint folders": ["checkpoint-5/model.safetensors", "checkpoint-10/model.safetensors"],
 }
 

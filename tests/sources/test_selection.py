@@ -254,8 +254,12 @@ def test_entries_of_a_state_dict_that_are_no_tensors_have_rows(tmp_path: Path) -
     }
 
 
-def test_a_quantised_state_dict_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [{}, {"1.weight": UP["0.weight"]}], ids=["alone", "in part"])
+def test_a_quantised_state_dict_is_refused_by_name(
+    beside: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     state = {
+        **beside,
         "0.scale": torch.tensor(1.0),
         "0._packed_params._packed_params": (UP["0.weight"], None),
     }
