@@ -177,6 +177,23 @@ def test_the_command_of_an_entry_solves_the_error_it_is_for(
     solved()
 
 
+def test_names_that_align_finds_are_those_of_the_model(
+    convcore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    failing, solved = missing(monkeypatch)
+    with pytest.raises(RuntimeError, match=re.escape("Missing key(s) in state_dict")):
+        failing()
+    torch.save(Net().state_dict(), "model.pt")
+    (align,) = re.findall(r"`convcore (diff [^`]*)`", PAGE)
+
+    found = convcore(*shlex.split(align))
+    ran = convcore("convert", "checkpoint.pt", "-o", "out", "--rename", "names.toml")
+
+    assert (found.code, ran.code) == (0, 0), found.err + ran.err
+    solved()
+
+
 DAMAGED = {
     "cut short": ("PytorchStreamReader failed", "model.zip", None, "copy the file again"),
     "an LFS pointer": (
