@@ -20,15 +20,16 @@ from pathlib import Path
 import attrs
 import click
 
-from convcore.bench.columns import figure, text
+from convcore.bench.columns import figure
 from convcore.bench.engine import Plan, bench
 from convcore.bench.machine import usable_cores
-from convcore.bench.markdown import as_markdown, table
+from convcore.bench.markdown import as_markdown
 from convcore.bench.plot import write_plot
 from convcore.bench.record import BACKENDS, Backend, Benchmark, Row
 from convcore.bench.request import Request
 from convcore.bench.sampling import Method
 from convcore.bench.saved import save
+from convcore.report.view import Table, markdown, text
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
@@ -131,9 +132,8 @@ def speedups(benchmarks: Iterable[Benchmark]) -> str:
             rows.append(line)
     means = [figure(statistics.geometric_mean(ratios[b])) if b in ratios else None
              for b in BACKENDS[1:]]  # fmt: skip
-    return table(
-        ("layout", "input", "graph", *BACKENDS[1:]), [*rows, ["geometric mean", "", "", *means]]
-    )
+    headings = ("layout", "input", "graph", *BACKENDS[1:])
+    return markdown(Table("", headings, [*rows, ["geometric mean", "", "", *means]]))
 
 
 def _at_batch_one(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
@@ -180,7 +180,7 @@ def clock_table(found: Iterable[Clocked]) -> str:
     headings = ("input", "graph", "backend", "our p50 ms", "their median ms", "difference")
     worst = text(figure((math.exp(max(apart, default=0.0)) - 1) * 100))
     told = f"{within} of {len(rows)} within {TOLERANCE:.0%}; the widest apart differ by {worst} %."
-    return f"{table(headings, rows)}\n\n{told}"
+    return f"{markdown(Table('', headings, rows))}\n\n{told}"
 
 
 def put_into_readme(name: str, content: str) -> None:

@@ -62,6 +62,7 @@ def options() -> str:
     import convcore
     from convcore.cli.commands import main
     from convcore.options import TABLES, described
+    from convcore.report.view import Table, markdown
 
     context = click.Context(main)
     rows: dict[tuple[str, ...], list[str]] = {}
@@ -73,19 +74,17 @@ def options() -> str:
         for option in command.params:
             if isinstance(option, click.Option):
                 rows.setdefault(_row(option, option.name in in_python), []).append(name)
-    lines = [
+    head = [
         "# Options",
         "",
         "Made by `python docs/build.py` from `convcore/options.py`; `convcore COMMAND --help` says",
         "it too. A name under Python is a keyword of the function, or of the method of",
         "`convcore.Session`, that is called like the command.",
         "",
-        "| option | commands | default | in Python | meaning |",
-        "|---|---|---|---|---|",
     ]
-    for (typed, default, keyword, meaning), commands in rows.items():
-        lines.append(f"| {typed} | {', '.join(commands)} | {default} | {keyword} | {meaning} |")
-    return "\n".join([*lines, ""])
+    headings = ("option", "commands", "default", "in Python", "meaning")
+    lines = [[typed, ", ".join(names), *more] for (typed, *more), names in rows.items()]
+    return "\n".join([*head, markdown(Table("", headings, lines)), ""])
 
 
 def _row(option: click.Option, in_python: bool) -> tuple[str, ...]:
@@ -97,13 +96,12 @@ def _row(option: click.Option, in_python: bool) -> tuple[str, ...]:
     typed = ", ".join(f"`{word}`" for word in option.opts)
     default = option.default if isinstance(option.default, tuple) else (option.default,)
     shown = ", ".join(f"`{each}`" for each in default if option.show_default)
-    cells = (
+    return (
         f"{typed} {value and f'`{value}`'}".rstrip(),
         "required" if option.required else shown,
         f"`{option.name}`" if in_python else "",
         option.help or "",
     )
-    return tuple(cell.replace("|", "\\|") for cell in cells)
 
 
 def main() -> None:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import attrs
-
 from convcore.bench.record import Row, Run
 from convcore.bench.statistics import Summary
+from convcore.report.view import Table
 
 Cell = str | int | float | None
-
-
-@attrs.frozen
-class Column:
-    """One column: its heading and what a row shows in it."""
-
-    heading: str
-    value: Callable[[Row], Cell] = attrs.field(eq=False, repr=False)
-
+Column = tuple[str, Callable[[Row], Cell]]
+"""A heading, and what a row shows below it."""
 
 # What fits into a narrow terminal, and decides.
 _NARROW = (
@@ -26,15 +18,15 @@ _NARROW = (
 )  # fmt: skip
 
 
-def columns_for(rows: Sequence[Row], *, narrow: bool = False) -> list[Column]:
-    """The columns for rows of one graph; device and axes that never change stay in the heading."""
+def table_of(graph: str, rows: Sequence[Row], *, narrow: bool = False) -> Table:
+    """The rows of one graph; device and axes that never change stand in the title."""
     shared = _shared(rows)
     axes = dict.fromkeys(axis for row in rows for axis in row.sizes if axis not in shared)
-    columns = [
-        Column("backend", lambda row: row.backend),
-        *([] if "device" in shared else [Column("device", device)]),
+    columns: list[Column] = [
+        ("backend", lambda row: row.backend),
+        *([] if "device" in shared else [("device", device)]),
         *map(_axis, axes),
-        Column("n", lambda row: row.summary.iterations if row.summary else None),
+        ("n", lambda row: row.summary.iterations if row.summary else None),
         _measured("p50 ms", lambda summary: summary.p50_ms),
         _measured("p90", lambda summary: summary.p90_ms),
         _measured("p95", lambda summary: summary.p95_ms),
@@ -46,22 +38,18 @@ def columns_for(rows: Sequence[Row], *, narrow: bool = False) -> list[Column]:
         _of_runs("first ms", lambda run: run.first_call_s * 1e3),
         _of_runs("peak MB", lambda run: (run.peak_bytes or 0) / 1e6),
         *([_of_runs("copy ms", lambda run: (run.copy_ns or 0) / 1e6)] if _copies(rows) else []),
-        Column("file MB", lambda row: figure(row.file_bytes / 1e6) if row.file_bytes else None),
-        Column("max error", _error),
-        Column("SNR dB", _snr),
-        Column("x eager", lambda row: figure(row.speedup) if row.speedup else None),
-        Column("result", result),
+        ("file MB", lambda row: figure(row.file_bytes / 1e6) if row.file_bytes else None),
+        ("max error", _error),
+        ("SNR dB", _snr),
+        ("x eager", lambda row: figure(row.speedup) if row.speedup else None),
+        ("result", result),
     ]
-    wanted = {*_NARROW, *axes} if narrow else {column.heading for column in columns}
-    return [column for column in columns if column.heading in wanted]
-
-
-def cells(rows: Sequence[Row], *, narrow: bool = False) -> tuple[list[str], list[list[Cell]]]:
-    """Headings and values of the rows of one graph."""
-    columns = columns_for(rows, narrow=narrow)
-    return (
-        [column.heading for column in columns],
-        [[column.value(row) for column in columns] for row in rows],
+    chosen = [pair for pair in columns if not narrow or pair[0] in (*_NARROW, *axes)]
+    return Table(
+        heading(graph, rows),
+        [name for name, _ in chosen],
+        [[value(row) for _, value in chosen] for row in rows],
+        remarks(rows),
     )
 
 
@@ -107,15 +95,6 @@ def figure(value: float) -> float:
     return int(rounded) if rounded >= 100 else rounded
 
 
-def text(cell: Cell) -> str:
-    """A cell as text."""
-    if cell is None:
-        return ""
-    if isinstance(cell, float):
-        return f"{cell:.3g}"
-    return f"{cell:,}" if isinstance(cell, int) else cell
-
-
 def _shared(rows: Sequence[Row]) -> dict[str, str | int]:
     """Device and sizes that are the same in all rows; the batch size always has its column."""
     if not rows:
@@ -145,7 +124,7 @@ def _snr(row: Row) -> Cell:
 
 
 def _axis(name: str) -> Column:
-    return Column(name, lambda row: row.sizes.get(name))
+    return (name, lambda row: row.sizes.get(name))
 
 
 def _measured(heading: str, value: Callable[[Summary], float | None]) -> Column:
@@ -153,9 +132,9 @@ def _measured(heading: str, value: Callable[[Summary], float | None]) -> Column:
         known = value(row.summary) if row.summary else None
         return None if known is None else figure(known)
 
-    return Column(heading, shown)
+    return (heading, shown)
 
 
 def _of_runs(heading: str, value: Callable[[Run], float]) -> Column:
     """The worst of a row's processes."""
-    return Column(heading, lambda row: figure(max(map(value, row.runs))) if row.runs else None)
+    return (heading, lambda row: figure(max(map(value, row.runs))) if row.runs else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convcore.bench.columns import cells, heading, remarks, text
+from convcore.bench.columns import table_of
 from convcore.bench.machine import described
 from convcore.bench.record import Benchmark, graphs_of
 
@@ -31,15 +31,15 @@ ul, p { color: #5f6368; font-size: .85rem; }
 <body>
 {{ picture }}
 {% for graph in graphs %}
-<h2>{{ graph.name }}</h2>
+<h2>{{ graph.title }}</h2>
 <div class="wide"><table>
 <tr>{% for heading in graph.headings %}<th>{{ heading }}</th>{% endfor %}</tr>
-{% for row in graph.rows -%}
+{% for row in graph.cells -%}
 <tr{% if row[-1] == "FAILED" %} class="failed"{% endif %}>
 {%- for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor -%}
 </table></div>
-{% if graph.remarks %}<ul>{% for remark in graph.remarks %}<li>{{ remark }}</li>{% endfor %}</ul>
+{% if graph.notes %}<ul>{% for note in graph.notes %}<li>{{ note }}</li>{% endfor %}</ul>
 {% endif %}{% endfor %}
 <p>{{ machine }}<br>{{ versions }}<br>{{ method }}</p>
 {% if notes %}<ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
@@ -53,14 +53,6 @@ def as_page(benchmark: Benchmark, svg: str) -> str:
     import jinja2
     from markupsafe import Markup
 
-    graphs = []
-    for name, rows in graphs_of(benchmark.rows).items():
-        headings, values = cells(rows)
-        title = heading(name, rows)
-        shown = [[text(cell) for cell in row] for row in values]
-        graphs.append(
-            {"name": title, "headings": headings, "rows": shown, "remarks": remarks(rows)}
-        )
     rules = benchmark.method
     return (
         jinja2.Environment(autoescape=True)
@@ -68,7 +60,7 @@ def as_page(benchmark: Benchmark, svg: str) -> str:
         .render(
             title=f"Inference latency of {benchmark.subject.get('name')}",
             picture=Markup(svg[svg.index("<svg") :]),  # drawn by us; without the prolog
-            graphs=graphs,
+            graphs=[table_of(*graph) for graph in graphs_of(benchmark.rows).items()],
             machine=described(benchmark.machine),
             versions=", ".join(f"{name} {number}" for name, number in benchmark.versions.items()),
             method=(

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from convcore.bench.columns import device, figure, text
+from convcore.bench.columns import device, figure
 from convcore.bench.record import Row
 from convcore.bench.statistics import FEW, percentile
+from convcore.report.view import text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

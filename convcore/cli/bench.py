@@ -155,7 +155,7 @@ def _judgement(benchmark: Benchmark) -> ConvcoreError | None:
 def _tell(
     benchmark: Benchmark, error: ConvcoreError | None, *, as_json: bool, markdown: bool
 ) -> None:
-    from convcore.bench.columns import cells, heading, remarks
+    from convcore.bench.columns import table_of
     from convcore.bench.machine import described
     from convcore.bench.markdown import as_markdown
     from convcore.bench.record import graphs_of
@@ -172,8 +172,7 @@ def _tell(
     click.echo(described(benchmark.machine))
     narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
     for graph, rows in graphs_of(benchmark.rows).items():
-        show.table(heading(graph, rows), *cells(rows, narrow=narrow))
-        show.lines("Remarks", remarks(rows))
+        show.view(table_of(graph, rows, narrow=narrow))
         click.echo()
     for note in benchmark.notes:
         click.echo(note, file=sys.stderr)

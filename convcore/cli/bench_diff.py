@@ -6,9 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
-from convcore.cli import options
+from convcore.bench.columns import contender, figure
+from convcore.cli import options, show
 from convcore.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ def command(first: Path, second: Path, limit: float | None, as_json: bool) -> No
     """
     from convcore.bench.diff import compare
     from convcore.bench.saved import load
-    from convcore.cli import show
 
     comparison = compare(load(first), load(second))
     worse = () if limit is None else comparison.regressions(limit)
@@ -54,8 +55,6 @@ def command(first: Path, second: Path, limit: float | None, as_json: bool) -> No
 
 
 def _tell(comparison: Comparison) -> None:
-    from convcore.cli import show
-
     counts = Counter(change.verdict for change in comparison.changes)
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no rows")
     headings = ("graph", "contender", "before ms", "after ms", "change %", "99 % interval",
@@ -71,8 +70,6 @@ def _tell(comparison: Comparison) -> None:
 
 
 def _cells(change: Change) -> list[Any]:
-    from convcore.bench.columns import contender, figure
-
     head = [change.row.graph, contender(change.row)]
     shift = change.shift
     if shift is None:
@@ -90,8 +87,6 @@ def _cells(change: Change) -> list[Any]:
 
 
 def _name(change: Change) -> str:
-    from convcore.bench.columns import contender
-
     return f"{change.row.graph}, {contender(change.row)}"
 
 
@@ -105,6 +100,8 @@ def _sentence(change: Change) -> str:
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:
+    from convcore.bench.diff import Shift
+
     return {
         "changes": [
             {
@@ -115,18 +112,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
                 "sizes": dict(change.row.sizes),
                 "verdict": change.verdict,
                 "doubts": list(change.doubts),
-                **{
-                    name: getattr(change.shift, name, None)
-                    for name in (
-                        "before_ms",
-                        "after_ms",
-                        "change",
-                        "low",
-                        "high",
-                        "p_value",
-                        "noise",
-                    )
-                },
+                **{name: getattr(change.shift, name, None) for name in attrs.fields_dict(Shift)},
             }
             for change in comparison.changes
         ],

@@ -14,6 +14,7 @@ import click
 
 from convcore.escape import printable
 from convcore.host.entries import Plugin
+from convcore.report.view import Table, drawn, plain
 
 if TYPE_CHECKING:
     from convcore.targets.report import Report
@@ -50,54 +51,21 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             sys.stderr.write("\r\x1b[K")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table: drawn by rich on a terminal, in plain aligned columns where it is piped.
+def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table."""
+    view(Table(title, headings, rows))
 
-    A column whose values are numbers is set to the right.
-    """
-    cells = [[_cell(value) for value in row] for row in rows]
-    right = [
-        bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        for index in range(len(columns))
-    ]
+
+def view(table: Table) -> None:
+    """Print a table: drawn by rich on a terminal, in plain aligned columns where it is piped."""
     click.echo()
     if sys.stdout.isatty():
-        _draw(title, columns, cells, right)
-        return
-    # Whoever pipes us need not wait for rich to be imported.
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    click.echo(printable(title))
-    for line in ([*columns], *cells):
-        words = zip(line, widths, right, strict=True)
-        padded = [word.rjust(width) if last else word.ljust(width) for word, width, last in words]
-        click.echo(f"  {'  '.join(padded)}".rstrip())
+        from rich.console import Console
 
-
-def _draw(
-    title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]
-) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=printable(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column, numbers in zip(columns, right, strict=True):
-        drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in cells:
-        # Text, not str: what a checkpoint says must not be read as markup.
-        drawn.add_row(*map(Text, row))
-    Console(highlight=False).print(drawn)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: ""}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return printable(str(value))
+        Console(highlight=False).print(drawn(table))
+    else:
+        click.echo(plain(table))
+    lines("Remarks", table.notes)
 
 
 def lines(title: str, sentences: Sequence[str]) -> None:

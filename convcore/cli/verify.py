@@ -53,11 +53,11 @@ def command(invocation: Invocation, /, *, as_json: bool, **given: Any) -> None:
     show.lines("As recorded", ["nothing here can confirm the source, its evidence, the versions"])
 
 
-def _row(file: str, checks: Sequence[Check]) -> tuple[str, str, object, object]:
+def _row(file: str, checks: Sequence[Check]) -> tuple[object, ...]:
     mine = [check for check in checks if check.file == file]
     figures = next((check.figures for check in mine if "max_abs" in check.figures), {})
     checked = ", ".join(check.check for check in mine)
-    return file, checked, figures.get("max_abs", ""), figures.get("tolerance", "")
+    return file, checked, figures.get("max_abs"), figures.get("tolerance")
 
 
 def _remedy(failed: Sequence[Check]) -> str:
