@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from convcore.bench.columns import contender, figure
-from convcore.cli import options, show
+from convcore.cli import options
 from convcore.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ def command(first: Path, second: Path, limit: float | None, as_json: bool) -> No
     """
     from convcore.bench.diff import compare
     from convcore.bench.saved import load
+    from convcore.cli import show
 
     comparison = compare(load(first), load(second))
     worse = () if limit is None else comparison.regressions(limit)
@@ -55,6 +55,8 @@ def command(first: Path, second: Path, limit: float | None, as_json: bool) -> No
 
 
 def _tell(comparison: Comparison) -> None:
+    from convcore.cli import show
+
     counts = Counter(change.verdict for change in comparison.changes)
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no rows")
     headings = ("graph", "contender", "before ms", "after ms", "change %", "99 % interval",
@@ -70,6 +72,8 @@ def _tell(comparison: Comparison) -> None:
 
 
 def _cells(change: Change) -> list[Any]:
+    from convcore.bench.columns import contender, figure
+
     head = [change.row.graph, contender(change.row)]
     shift = change.shift
     if shift is None:
@@ -87,6 +91,8 @@ def _cells(change: Change) -> list[Any]:
 
 
 def _name(change: Change) -> str:
+    from convcore.bench.columns import contender
+
     return f"{change.row.graph}, {contender(change.row)}"
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from convcore.escape import printable
 
@@ -13,8 +11,7 @@ if TYPE_CHECKING:
     import rich.table
 
 
-@attrs.frozen
-class Table:
+class Table(NamedTuple):
     """One table, and what is to be known about it.
 
     Attributes:
