@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 
 from convcore.errors import TargetError
@@ -46,6 +45,7 @@ def not_installed(names: Sequence[str], what: str) -> TargetError:
 
 def _requirement(name: str) -> str:
     """The package with its versions as convcore's own metadata requires them."""
+    import shlex
     from importlib.metadata import PackageNotFoundError, requires
 
     package = _INSTALLED_AS.get(name, name)

@@ -6,11 +6,9 @@ imported by the verb that needs them, so that looking does not wait for what onl
 
 from __future__ import annotations
 
-import base64
 import functools
 import inspect as signatures
 import os
-import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -256,6 +254,9 @@ class Session:
         Raises:
             ConvcoreError: As it was raised there; or the process died.
         """
+        import base64
+        import pickle
+
         from convcore.output.destination import umask
         from convcore.workers.warm import WarmWorker, WorkerDied
 

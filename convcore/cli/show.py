@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convcore.escape import printable
-from convcore.host.entries import Plugin
 from convcore.report.view import Table, drawn, plain
 
 if TYPE_CHECKING:
+    from convcore.host.entries import Plugin
     from convcore.targets.report import Report
 
 _PROGRESS_AFTER_SECONDS = 1.0

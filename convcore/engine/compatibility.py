@@ -8,8 +8,8 @@ from pathlib import Path
 from convcore.engine.reopened import artifacts, opened, reopens, rows_of
 from convcore.errors import SourceError, UsageError, warn
 from convcore.layouts.layout import LayoutMatch
-from convcore.manifest.building import layout_name, settings_of
 from convcore.manifest.fingerprint import fingerprint, lasting
+from convcore.manifest.parts import layout_name, settings_of
 from convcore.manifest.record import Manifest
 from convcore.names import few
 from convcore.packages import lacking

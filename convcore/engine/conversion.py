@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 
 from convcore.engine.adding import Kept, destination, keep
+from convcore.engine.config import check_config
 from convcore.engine.plan import (
-    check_config,
     check_heeded,
     choose_components,
     make_plan,

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from convcore.engine.plan import check_config
+from convcore.engine.config import check_config
 from convcore.errors import ConvcoreError, LayoutError, PluginError
 from convcore.formats import as_plain, walk_tensors
 from convcore.host.registry import Registry
@@ -18,9 +18,9 @@ from convcore.layouts.layout import Layout, LayoutMatch, Setting
 from convcore.layouts.matching import configure, find_layout
 from convcore.layouts.mismatch import prefixes
 from convcore.layouts.unknown import by_networks
-from convcore.manifest.building import components_of, layout_name, parameters, settings_of
 from convcore.manifest.fingerprint import digest_of, size_of
-from convcore.manifest.writing import record_as_json
+from convcore.manifest.parts import components_of, layout_name, parameters, settings_of
+from convcore.manifest.plain import record_as_json
 from convcore.options import InspectOptions
 from convcore.sources.distance import weight_set
 from convcore.sources.reading import find_runs, read_checkpoint

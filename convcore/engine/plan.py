@@ -18,7 +18,6 @@ from convcore.manifest import document as manifest
 from convcore.names import assigner, collisions, legal_component, nearest
 from convcore.output.documents import CONFIG, ENGINE_FILES
 from convcore.packages import not_installed
-from convcore.sources.containers import OPTIONS as MEMBER_OPTIONS
 from convcore.targets.report import Plan, Step
 from convcore.targets.target import Choice, Target
 from convcore.targets.weights import bounded
@@ -177,25 +176,6 @@ def split_layout(splits: Mapping[str, str], keys: Sequence[str]) -> Layout:
     if REMAINDER in splits:
         raise UsageError(f"{REMAINDER!r} is what is left over", remedy="use another name")
     return Layout(SPLIT, "split by --component NAME=KEY_PREFIX", parts, automatic=False)
-
-
-def check_config(layout: Layout, targets: Sequence[Target], config: Mapping[str, str]) -> None:
-    """Refuse ``--config`` names that nobody in this run reads.
-
-    Raises:
-        UsageError: A name is unknown; the known ones are listed.
-    """
-    known = {**layout.takes, **MEMBER_OPTIONS}
-    for target in targets:
-        known |= {f"{target.name}.{each.name}": each.summary for each in target.options}
-    short = {each.name for target in targets for each in target.options}
-    for name in config:
-        if name not in known and name not in short:
-            raise UsageError(
-                f"--config {name} means nothing to the layout {layout.name}",
-                seen=[f"{option}: {help_}" for option, help_ in known.items()] or ["it takes none"],
-                remedy="use one of the names listed, or leave it out",
-            )
 
 
 def flags(request: Request) -> dict[str, Any]:

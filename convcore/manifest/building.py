@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
 import convcore
 from convcore.formats import as_plain
-from convcore.layouts.layout import LayoutMatch, Setting
-from convcore.layouts.unknown import UNKNOWN
+from convcore.layouts.layout import LayoutMatch
 from convcore.manifest.fingerprint import name_of
+from convcore.manifest.parts import components_of, layout_name, settings_of
 from convcore.manifest.record import (
     ArtifactRecord,
-    ComponentRecord,
     Manifest,
     SourceRecord,
     WeightSetRecord,
@@ -24,7 +22,6 @@ from convcore.sources.selection import STATISTICS
 from convcore.targets.check import Check
 from convcore.targets.report import WrittenFile
 from convcore.targets.target import Artifact, LedgerEntry
-from convcore.tensors import LazyTensor
 
 
 def build(
@@ -85,11 +82,6 @@ def build(
     )
 
 
-def layout_name(match: LayoutMatch) -> str | None:
-    """Name of the layout; None for a model that none knows."""
-    return None if match.layout.name == UNKNOWN else match.layout.name
-
-
 def _weight_sets(match: LayoutMatch) -> Iterator[WeightSetRecord]:
     for each in match.checkpoint.weight_sets:
         nbytes = sum(tensor.nbytes for tensor in each.tensors.values())
@@ -100,41 +92,6 @@ def artifact_record(artifact: Artifact, also: tuple[str, ...]) -> ArtifactRecord
     """What is recorded of an artifact, whose further files are those that were really written."""
     return ArtifactRecord(
         artifact.path, artifact.kind, artifact.of, artifact.variant, artifact.format, also
-    )
-
-
-def settings_of(match: LayoutMatch) -> dict[str, Setting]:
-    """Every setting, its value as JSON has it."""
-    return {
-        name: Setting(as_plain(setting.value), setting.origin)
-        for name, setting in match.settings.items()
-    }
-
-
-def components_of(
-    match: LayoutMatch, fingerprints: Mapping[str, str]
-) -> tuple[ComponentRecord, ...]:
-    """Every component that the checkpoint has, with its sizes."""
-    return tuple(
-        ComponentRecord(
-            part.name,
-            part.role,
-            len(state),
-            parameters(state),
-            sum(tensor.nbytes for tensor in state.values()),
-            fingerprints.get(part.name),
-        )
-        for part in match.layout.components
-        if (state := match.states.get(part.name)) is not None
-    )
-
-
-def parameters(state: Mapping[str, LazyTensor]) -> int:
-    """How many numbers are trained: those of all tensors but the statistics of batch norms."""
-    return sum(
-        math.prod(tensor.shape)
-        for name, tensor in state.items()
-        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,8 @@ def fingerprint(state: Mapping[str, LazyTensor]) -> str:
     It tells one training's weights from another's, and costs no reading where the container has
     checksums.
     """
+    import hashlib
+
     digest = hashlib.sha256()
     sums: dict[object, int | None] = {}  # names that share their elements are summed once
     for name in sorted(state):
@@ -60,6 +61,8 @@ def digest_of(path: Path) -> str:
     """
     if not path.is_dir():
         return sha256_of(path)
+    import hashlib
+
     names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
     lines = "".join(f"{sha256_of(path / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

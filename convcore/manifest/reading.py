@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from convcore.layouts.layout import Setting
+from convcore.manifest.parts import ComponentRecord
 from convcore.manifest.record import (
     ArtifactRecord,
-    ComponentRecord,
     Manifest,
     SourceRecord,
     WeightSetRecord,

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import attrs
 
 from convcore import validators as legal
-from convcore.layouts.graph import Role
 from convcore.layouts.layout import Setting
+from convcore.manifest.parts import ComponentRecord
 from convcore.noun import Noun
 from convcore.targets.check import Check
 from convcore.targets.report import WrittenFile
@@ -40,28 +40,6 @@ class SourceRecord(Noun):
     sha256: str | None = attrs.field(validator=legal.sha256)
     format: str
     source: str
-
-
-@attrs.frozen(eq=False, repr=False)
-class ComponentRecord(Noun):
-    """One network of the checkpoint, whether it was written or not.
-
-    Attributes:
-        name: Of the component.
-        role: ``training`` for what inference does not need.
-        tensor_count: Its tensors.
-        parameter_count: Their numbers, statistics of batch norms aside.
-        nbytes: Their bytes.
-        fingerprint: SHA-256 over names, types, shapes and CRC-32s of its tensors, but those that
-            its layout never writes; None where no file was made of it.
-    """
-
-    name: str
-    role: Role
-    tensor_count: int
-    parameter_count: int
-    nbytes: int
-    fingerprint: str | None = attrs.field(validator=legal.sha256)
 
 
 @attrs.frozen(eq=False, repr=False)

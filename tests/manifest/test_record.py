@@ -14,6 +14,7 @@ from convcore import convert
 from convcore.errors import SourceError, UsageError
 from convcore.layouts.layout import Origin, Setting
 from convcore.manifest import document, record, writing
+from convcore.manifest.parts import ComponentRecord
 from convcore.manifest.record import Manifest
 from convcore.targets.check import FIGURES, Check, CheckKind
 from convcore.targets.report import WrittenFile
@@ -26,7 +27,7 @@ PLACES = {
     "manifest": (Manifest, SCHEMA),
     "source": (record.SourceRecord, SCHEMA["properties"]["source"]),
     "settings": (Setting, SCHEMA["properties"]["settings"]["additionalProperties"]),
-    "components": (record.ComponentRecord, SCHEMA["properties"]["components"]["items"]),
+    "components": (ComponentRecord, SCHEMA["properties"]["components"]["items"]),
     "files": (WrittenFile, SCHEMA["properties"]["files"]["items"]),
     "artifacts": (record.ArtifactRecord, SCHEMA["properties"]["artifacts"]["items"]),
     "weight sets": (record.WeightSetRecord, SCHEMA["properties"]["weight_sets"]["items"]),

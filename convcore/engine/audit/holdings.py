@@ -9,9 +9,9 @@ import attrs
 
 from convcore.engine.reopened import artifacts, opened, rows_of
 from convcore.errors import SourceError
-from convcore.manifest.building import parameters
 from convcore.manifest.fingerprint import fingerprint
-from convcore.manifest.record import ComponentRecord, Manifest
+from convcore.manifest.parts import ComponentRecord, parameters
+from convcore.manifest.record import Manifest
 from convcore.names import counted, few
 from convcore.noun import Noun
 from convcore.targets.check import Check, CheckKind, not_made

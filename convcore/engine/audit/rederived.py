@@ -20,9 +20,10 @@ from convcore.layouts.candidates import REMAINDER, consider
 from convcore.layouts.layout import Layout, LayoutMatch, Setting
 from convcore.layouts.matching import assemble, configure
 from convcore.manifest import document as manifest
-from convcore.manifest.building import artifact_record, settings_of
+from convcore.manifest.building import artifact_record
 from convcore.manifest.fingerprint import lasting
 from convcore.manifest.ledger import is_beside
+from convcore.manifest.parts import settings_of
 from convcore.manifest.record import Manifest
 from convcore.names import assigner, counted, few
 from convcore.output.documents import EXAMPLE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zlib
 from pathlib import Path
@@ -58,6 +57,8 @@ def append(data: bytes | memoryview, descriptor: int) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
+    import hashlib  # it loads OpenSSL, which whoever only looks need not wait for
+
     digest = hashlib.sha256()
     view = memoryview(bytearray(PIECE))
     with path.open("rb", buffering=0) as file:
