@@ -12,20 +12,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import attrs
 
-from convcore.engine.request import Request
 from convcore.errors import TargetError, warn
-from convcore.options import DiffOptions, InspectOptions, OpenOptions, VerifyOptions, described
 
 if TYPE_CHECKING:
     from convcore.engine.inspection import Inspection
+    from convcore.engine.request import Request
     from convcore.formats.budgets import Budgets
     from convcore.host.registry import Registry
     from convcore.layouts.layout import Layout
+    from convcore.options import DiffOptions, InspectOptions, OpenOptions, VerifyOptions
     from convcore.sources.source import Checkpoint
     from convcore.targets.check import Check
     from convcore.targets.report import Plan, Report
@@ -42,6 +43,21 @@ _EXPORTING = threading.Lock()
 _EXPORTER = "torch"
 
 
+class _Later(NamedTuple):
+    """Where a table is; making it takes a while, so this waits until its verb is asked for."""
+
+    home: str
+    name: str
+
+
+if not TYPE_CHECKING:
+    Request = _Later("convcore.engine.request", "Request")
+    OpenOptions = _Later("convcore.options", "OpenOptions")
+    InspectOptions = _Later("convcore.options", "InspectOptions")
+    VerifyOptions = _Later("convcore.options", "VerifyOptions")
+    DiffOptions = _Later("convcore.options", "DiffOptions")
+
+
 def _taking(
     table: Callable[P, Options],
 ) -> Callable[[Callable[[Session, Options], Answer]], Callable[Concatenate[Session, P], Answer]]:
@@ -49,12 +65,34 @@ def _taking(
 
     Each option's help text becomes a line of the verb's docstring.
     """
+    return functools.partial(_Verb, table)  # type: ignore[return-value] # becomes one, see there
 
-    def spell_out(
-        verb: Callable[[Session, Options], Answer],
-    ) -> Callable[Concatenate[Session, P], Answer]:
+
+class _Verb:
+    """A verb until it is first asked for; the function that takes the options is then in its place.
+
+    Args:
+        table: Where its options are.
+        verb: What does the work, given one object of the table.
+    """
+
+    def __init__(self, table: Any, verb: Callable[..., Any]) -> None:
+        self._table: _Later = table
+        self._verb = verb
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, session: object, _: type) -> Any:
+        call = self._spelt_out()
+        setattr(self._owner, self._name, call)
+        return call if session is None else call.__get__(session)
+
+    def _spelt_out(self) -> Any:
+        verb, table = self._verb, getattr(import_module(self._table.home), self._table.name)
+
         @functools.wraps(verb)
-        def call(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        def call(self: Session, /, *args: Any, **kwargs: Any) -> Any:
             return verb(self, table(*args, **kwargs))
 
         own = signatures.signature(verb)
@@ -64,11 +102,11 @@ def _taking(
         call.__doc__ = _documented(verb.__doc__ or "", table)
         return call
 
-    return spell_out
-
 
 def _documented(text: str, table: Any) -> str:
     """The docstring of a verb, and before its other sections one on the options of a table."""
+    from convcore.options import described
+
     lines = [f"            {each.name}: {each.option.help}" for each in described(table)]
     first = min(text.find(f"        {section}:\n") % len(text) for section in ("Returns", "Raises"))
     return "\n".join([f"{text[:first]}        Args:", *lines, f"\n{text[first:]}"])

@@ -77,7 +77,7 @@ def options() -> str:
     head = [
         "# Options",
         "",
-        "Made by `python docs/build.py` from `convcore/options.py`; `convcore COMMAND --help` says",
+        "Made by `python docs/build.py` from `convcore/options/`; `convcore COMMAND --help` says",
         "it too. A name under Python is a keyword of the function, or of the method of",
         "`convcore.Session`, that is called like the command.",
         "",
