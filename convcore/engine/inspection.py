@@ -21,6 +21,7 @@ from convcore.layouts.unknown import by_networks
 from convcore.manifest.fingerprint import digest_of, size_of
 from convcore.manifest.parts import components_of, layout_name, parameters, settings_of
 from convcore.manifest.plain import record_as_json
+from convcore.noun import Noun
 from convcore.options import InspectOptions
 from convcore.sources.distance import weight_set
 from convcore.sources.reading import find_runs, read_checkpoint
@@ -28,8 +29,8 @@ from convcore.sources.source import Checkpoint
 from convcore.tensors import LazyTensor
 
 
-@attrs.frozen
-class Inspection:
+@attrs.frozen(eq=False, repr=False)
+class Inspection(Noun):
     """What a checkpoint is; a ``LayoutMatch`` where its layout is known.
 
     Attributes:

@@ -11,16 +11,8 @@ import attrs
 from convcore.noun import Noun
 
 
-@attrs.frozen
-class TensorSpec:
-    """A tensor without its numbers: torch's dtype name (``float32``) and its shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@attrs.frozen
-class Opaque:
+@attrs.frozen(eq=False, repr=False)
+class Opaque(Noun):
     """A class or object of a pickle, named as the file names it and never imported.
 
     Attributes:

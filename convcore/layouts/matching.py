@@ -70,16 +70,19 @@ def find_layout(
                 return assemble(known, with_attribute)
         held = candidates(checkpoint, registry)
         known = _choose(held, checkpoint, registry)
-        # A layout that the user described has to fit; so has one of which only a part is missing.
-        meant = registry.declared_by(LAYOUT_FILE) or any(map(partly(checkpoint), held))
-        if known is None and networks and not meant:
-            return by_networks(checkpoint)
         if known is None:
+            if networks and not _meant(held, checkpoint, registry):
+                return by_networks(checkpoint)
             raise _unknown(held, checkpoint, registry)
         candidate = known
     if not candidate.complete:
         raise incomplete(candidate, checkpoint)
     return assemble(candidate, checkpoint)
+
+
+def _meant(held: Sequence[Candidate], checkpoint: Checkpoint, registry: Registry) -> bool:
+    """Whether a layout has to fit: the user described it, or only a part of it is missing."""
+    return bool(registry.declared_by(LAYOUT_FILE)) or any(map(partly(checkpoint), held))
 
 
 def _choose(

@@ -13,6 +13,8 @@ from convcore.noun import Noun
 from convcore.tensors import TensorSpec
 from convcore.validators import SIZE
 
+_COUNTER = "num_batches_tracked"  # of a normalisation, which schemas need not name
+
 
 @attrs.frozen(eq=False, repr=False)
 class Solution(Noun):
@@ -62,12 +64,14 @@ def solve(schema: Schema, tensors: Mapping[str, TensorSpec]) -> Solution:
         expected = tuple(evaluate(axis, sizes) for axis in shape)
         spec = tensors.get(key)
         if spec is None:
-            if key not in schema.optional and not key.endswith("num_batches_tracked"):
+            if key not in schema.optional and not key.endswith(_COUNTER):
                 missing[key] = expected
         elif spec.shape != expected:
             misshapen[key] = (spec.shape, expected)
     extra = tuple(
-        key for key in tensors if key not in schema.shapes and not _counts(key, schema.shapes)
+        key
+        for key in tensors
+        if key not in schema.shapes and not (key.endswith(_COUNTER) and _counts(key, schema.shapes))
     )
     return Solution(sizes, missing, misshapen, extra)
 
@@ -75,7 +79,7 @@ def solve(schema: Schema, tensors: Mapping[str, TensorSpec]) -> Solution:
 def _counts(key: str, shapes: Mapping[str, Shape]) -> bool:
     """Whether the key is the counter of a normalisation whose statistics the schema knows."""
     owner, _, name = key.rpartition(".")
-    return name == "num_batches_tracked" and f"{owner}.running_mean" in shapes
+    return name == _COUNTER and f"{owner}.running_mean" in shapes
 
 
 def evaluate(axis: int | str, sizes: Mapping[str, int]) -> int | str:

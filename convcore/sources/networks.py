@@ -21,12 +21,11 @@ from convcore.sources.vocabulary import (
 )
 from convcore.tensors import LazyTensor
 
-# What layers are called in state dicts that nest one mapping per layer.
-_LAYER = re.compile(
+# What layers are called in state dicts that nest one mapping per layer (compiled for these alone).
+_LAYER = (
     r"([A-Za-z]*_)?(conv|fc|lin|linear|layers?|dense|bn|ln|norm|layernorm|batchnorm|embed|embedding|"
     r"attn|attention|proj|out|output|input|head|block|stage|stem|down|up|mid|l|h|w|i2h|h2h|\d+)"
-    r"s?(\d*d)?_?\d*",
-    re.IGNORECASE,
+    r"s?(\d*d)?_?\d*"
 )
 
 # No state dict nests mappings deeper below the top of its file.
@@ -149,7 +148,7 @@ def _is_one_network(home: tuple[str, ...], names: Counter[str]) -> bool:
         names: Of the entries in it, with how many layers lie below each.
     """
     wraps = bool(home) and home[-1].lower() in WRAPPERS
-    alike = sum(bool(_LAYER.fullmatch(name)) for name in names)
+    alike = sum(bool(re.fullmatch(_LAYER, name, re.IGNORECASE)) for name in names)
     numbered = all(name.isdigit() for name in names)
     several = len(names) > 1 or (wraps and names.total() > 1)
     return several and not numbered and (wraps or 2 * alike > len(names))

@@ -16,7 +16,6 @@ from convcore.formats.hf_shards import find_index
 from convcore.names import counted
 from convcore.sources.containers import may_hold_one, open_container
 from convcore.sources.neighbours import is_index, refuse_shard
-from convcore.sources.renaming import renamed
 from convcore.sources.source import Checkpoint, Input, Source
 
 if TYPE_CHECKING:
@@ -77,7 +76,11 @@ def read_checkpoint(
             remedy="leave out --source, or name another one (convcore plugins lists them)",
         )
     checkpoint = _settled(claims, given, asked, registry, lenient=lenient)
-    return renamed(checkpoint, rename) if rename else checkpoint
+    if not rename:
+        return checkpoint
+    from convcore.sources.renaming import renamed
+
+    return renamed(checkpoint, rename)
 
 
 def _asked(given: Input, asked: list[Source], *, insist: bool) -> list[tuple[Source, Checkpoint]]:

@@ -89,6 +89,7 @@ def is_buffer(name: str) -> bool:
     return name.rpartition(".")[2] in _BUFFERS
 
 
+@lru_cache(4096)  # asked again of every name below a module
 def averaging(segment: str) -> bool:
     """Whether an entry is called after an average: ``ema``, ``model_ema``, ``netG_swa``."""
     return not _AVERAGES.isdisjoint(words(segment))

@@ -9,6 +9,8 @@ from pathlib import Path
 from convcore import (
     Artifact,
     Check,
+    Choice,
+    LayoutMatch,
     LazyTensor,
     LedgerEntry,
     Reopened,
@@ -18,9 +20,16 @@ from convcore import (
     hookimpl,
 )
 from convcore.layouts.settings import true_or_false
-from convcore_onnx.planning import DEFAULT_OPSET, plan
+from convcore_onnx.opsets import DEFAULT_OPSET
 
 convcore_api = 2
+
+
+def plan(match: LayoutMatch, choice: Choice) -> Iterable[Artifact]:
+    """Plan one file per graph whose components were all chosen."""
+    from convcore_onnx.planning import plan_graphs
+
+    return plan_graphs(match, choice)
 
 
 def write(artifacts: Sequence[Artifact], workspace: Workspace) -> Iterable[LedgerEntry]:

@@ -11,14 +11,11 @@ import attrs
 from convcore import Artifact, Choice, Graph, LayoutError, LayoutMatch, TargetError, UsageError
 from convcore.names import counted, few
 from convcore.targets.networks import placed
+from convcore_onnx.opsets import DEFAULT_OPSET, OPSETS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-DEFAULT_OPSET = 20
-# torch exports 18 natively and converts to its neighbours; from 23 on a file needs an IR version
-# that current runtimes refuse.
-OPSETS = range(17, 23)
 # Above this size of its weights a graph keeps them in a file of their own.
 EXTERNAL_ABOVE = 100 << 20
 _NODES, _PER_TENSOR = 256 << 10, 1 << 10
@@ -39,7 +36,7 @@ class Job:
     program: ir.Model | None = None
 
 
-def plan(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
+def plan_graphs(match: LayoutMatch, choice: Choice) -> Iterator[Artifact]:
     """Plan one file per graph whose components were all chosen.
 
     Raises:

@@ -50,3 +50,19 @@ def test_a_command_that_copies_or_looks_imports_nothing_heavy(
 
     assert "convcore.cli" in loaded
     assert not loaded & {*HEAVY, "numpy"}
+
+
+def test_looking_imports_nothing_that_only_converting_needs(example: Path) -> None:
+    loaded = modules(["inspect", str(example)])
+
+    assert "convcore.engine.inspection" in loaded
+    assert not loaded & {
+        "convcore.engine.plan",
+        "convcore.engine.request",
+        "convcore.manifest.record",
+        "convcore.options.timing",
+        "convcore.options.writing",
+        "convcore_onnx.planning",
+        "hashlib",
+        "pickle",
+    }
