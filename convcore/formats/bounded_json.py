@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import stat
@@ -69,6 +68,8 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: As ``read_json`` says; the message begins with "it".
     """
+    import json  # only now: reading a checkpoint needs none
+
     try:
         value = json.loads(
             text,

@@ -219,9 +219,19 @@ def _at(where: str, hyper_parameters: Mapping[str, Any]) -> Any:
         value = (as_mapping(value) or {}).get(part)
     if isinstance(value, Opaque) and value.how == "global":
         return value.qualified_name
-    if isinstance(value, LazyTensor) and value.shape == () and "int" in value.dtype:
-        return int(value.numpy())  # training scripts store such tensors by accident
-    return as_plain(value)
+    return as_plain(legible(value))
+
+
+def legible(value: Any) -> Any:
+    """Return what a hyper-parameter says: an int for a scalar tensor of whole numbers.
+
+    Training scripts store such tensors by accident. Other tensors are put into words.
+    """
+    if not isinstance(value, LazyTensor):
+        return value
+    if "int" in value.dtype and value.shape == () and value.unsupported is None:
+        return int(value.numpy())
+    return f"a {value.dtype} tensor of shape {list(value.shape)}"
 
 
 class _Noticed(dict[str, Any]):

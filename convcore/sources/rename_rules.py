@@ -44,11 +44,11 @@ class Rule(Noun):
             stars = self.old.count("*")
             if stars != 1:
                 raise UsageError(f"--rename {self} has no name on its left", remedy=_FORM)
-        if self.old.count("*") != self.new.count("*"):
+        if self.new.count("*") not in (0, self.old.count("*")):
             raise UsageError(
                 f"--rename {self} has {self.old.count('*')} * on its left and "
                 f"{self.new.count('*')} on its right",
-                remedy="write as many on both sides: each stands for the same text",
+                remedy="write as many on both sides (each stands for the same text), or none right",
             )
         pattern = "(.*?)".join(map(re.escape, self.old.split("*")))
         object.__setattr__(self, "_pattern", re.compile(pattern, re.DOTALL))
@@ -62,7 +62,7 @@ class Rule(Noun):
         if match is None:
             return None
         first, *rest = self.new.split("*")
-        pieces = zip(match.groups(), rest, strict=True)
+        pieces = zip(match.groups() if rest else (), rest, strict=True)
         return first + "".join(text + piece for text, piece in pieces)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convcore import LayoutError, LayoutMatch, LazyTensor, Settler, UsageError
-from convcore.layouts.settings import positive
+from convcore import LayoutError, LayoutMatch, Settler, UsageError
+from convcore.layouts.settings import legible, positive
 from convcore_seqsetvae.schema import indexed, levels
 from convcore_seqsetvae.versions import HEADS, Version, recognise
 
@@ -16,7 +16,6 @@ _STAGES = {
     "a run-time switch that no file holds",
     "set-vae": "the stand-alone SetVAE: a set encoder and its decoder, no sequence",
 }
-_WHOLE = frozenset({"uint8", "int8", "int16", "int32", "int64"})
 
 
 def configure(match: LayoutMatch, settler: Settler) -> None:
@@ -49,18 +48,6 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
     for refusal in (version.encoder_refusal, version.sequence_refusal, version.head_refusal):
         if refusal is not None:
             settler.note(refusal)
-
-
-def legible(value: Any) -> Any:
-    """Return what a hyper-parameter says: an int for a scalar tensor of whole numbers.
-
-    Training scripts store such tensors by accident. Other tensors are put into words.
-    """
-    if not isinstance(value, LazyTensor):
-        return value
-    if value.dtype in _WHOLE and value.shape == () and value.unsupported is None:
-        return int(value.numpy())
-    return f"a {value.dtype} tensor of shape {list(value.shape)}"
 
 
 def _settle_head(

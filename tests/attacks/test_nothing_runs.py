@@ -132,6 +132,11 @@ _FORBIDDEN_ATTRIBUTES = {
     ("pickle", "load"), ("pickle", "loads"), ("pickle", "Unpickler"), ("joblib", "load"),
     ("dill", "load"), ("marshal", "loads"), ("os", "system"), ("yaml", "load"), ("shelve", "open"),
 }  # fmt: skip
+# What a process that we started, of our own program, answers on its pipe; see SECURITY.md.
+_OWN_PROCESS = {
+    "convcore/session.py": {"pickle.loads"},
+    "convcore/session_worker.py": {"pickle.loads"},
+}
 
 
 def _sources() -> list[Path]:
@@ -164,7 +169,8 @@ def test_no_source_file_unpickles_or_evaluates(path: Path) -> None:
                 or (word.arg == "allow_pickle" and not _is(word, False))
             ]
 
-    assert found == []
+    own = _OWN_PROCESS.get(str(path.relative_to(ROOT)), set())
+    assert [each for each in found if each[1] not in own] == []
 
 
 def _is(word: ast.keyword, value: bool) -> bool:

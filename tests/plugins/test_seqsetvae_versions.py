@@ -242,7 +242,7 @@ def test_a_tensor_that_is_no_number_is_put_into_words(tmp_path, stored, said) ->
 
     assert match.settings["heads"].origin == "unknown"
     evidence = "\n".join(match.evidence)
-    assert f"heads is '{said}' in the file" in evidence
+    assert f"heads says '{said}', which is not computed" in evidence
     assert f"latent_dim says '{said}'" in evidence
     assert "LazyTensor" not in evidence
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,39 +45,6 @@ def test_parity_without_the_layout_s_plugin_is_said_to_be_skipped(
     skipped = checks(ran, "parity not re-run")
     assert skipped.keys() == whole.keys()
     assert set(skipped.values()) == {"the layout cyclegan is not installed"}
-
-
-def test_a_file_of_a_foreign_format_is_passed_over(
-    convcore: Run, example: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    assert convcore("convert", example, "-o", out, "--to", "onnx", "--to", "pth").code == 0
-    manifest = json.loads((out / "manifest.json").read_text())
-    (out / "all.flat").write_bytes(b"flat")
-    # As a target of somebody's would have it: its rows first, in a format of its own.
-    rows = [
-        {
-            **row,
-            "target": "flat",
-            **({"file": "all.flat", "key": row["tensor"]} if row["file"] else {}),
-        }
-        for row in manifest["ledger"]
-        if row["target"] == "pth"
-    ]
-    manifest["ledger"] = rows + manifest["ledger"]
-    manifest["files"].append(
-        {
-            "path": "all.flat",
-            "component": "generator_AB",
-            "target": "flat",
-            "bytes": 4,
-            "sha256": hashlib.sha256(b"flat").hexdigest(),
-        }
-    )
-    (out / "manifest.json").write_text(json.dumps(manifest))
-
-    assert len(checks(convcore("verify", out, "--json"), "parity")) == 4
-    assert convcore("diff", out, out, "--json").json["identical"]
 
 
 def test_an_output_without_weights_is_not_compared(
