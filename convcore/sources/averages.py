@@ -227,6 +227,8 @@ def _siblings(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, dict[str
 def _flat_keys(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, dict[str, str]]]:
     """``ema_backbone_0_weight`` beside ``backbone.0.weight``: mmengine's hooks."""
     for prefix in ("ema_", "swa_"):
+        if not any(name.startswith(prefix) for name in tensors):
+            continue
         flat = {f"{prefix}{name.replace('.', '_')}": name for name in tensors}
         found = {name: flat[name] for name in tensors if name in flat}
         if found:

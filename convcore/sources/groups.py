@@ -29,6 +29,7 @@ from convcore.tensors import LazyTensor
 from convcore.tensors.faults import Malformed
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None), complex})
+_TENSORS = (LazyTensor, TypedStorage)  # asked of every entry: X | Y would be made each time
 _OF_MODULES = ("_parameters", "_buffers", "_modules")
 
 Kind = Literal["mapping", "list", "module", "loose"]
@@ -235,7 +236,7 @@ def _joined(path: tuple[str, ...], name: str) -> str:
 
 
 def _is_tensor(item: Any) -> bool:
-    return isinstance(item, LazyTensor | TypedStorage)
+    return isinstance(item, _TENSORS)
 
 
 def _as_tensor(item: Any) -> LazyTensor:

@@ -64,12 +64,15 @@ def unprefixed(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         kept = f"; state-dict files of no known layout keep {ATTRIBUTE!r}"
         kept = kept if ATTRIBUTE[:-1] in removed.split(".") else ""
         said.append(f"removed the prefix {removed!r} from all {len(short)} keys{kept}")
+    text = "\n".join(short.values())  # searched at once: most models have none of them
     for wrapper, what in INSIDE.items():
+        if f".{wrapper}" not in text:
+            continue
         inner = {key: _without(name, wrapper) for key, name in short.items()}
         if inner != short and len(set(inner.values())) == len(inner):
             count = sum(inner[key] != short[key] for key in short)
             said.append(f"removed {wrapper!r} ({what}) inside {count} keys")
-            short = inner
+            short, text = inner, "\n".join(inner.values())
     return short, said
 
 
