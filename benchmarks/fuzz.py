@@ -5,9 +5,9 @@
 Three entry points, one after another in every round: ``open_archive`` on containers around random
 opcodes, ``open_archive`` on mutated legal files, ``read_joblib`` on mutated streams. An input is
 kept for further mutation when it is refused at a line that refused none before, which leads the
-campaign deeper as coverage would. A finding is anything but an answer or
-one ``SourceError`` within two seconds. ``--atheris`` lets atheris, where it is installed, choose
-the bytes. Exit code 1 when there are findings.
+campaign deeper as coverage would. A finding is anything but an answer or one ``SourceError`` within
+two seconds of CPU time. ``--atheris`` lets atheris, where it is installed, choose the bytes. Exit
+code 1 when there are findings.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Campaign:
         self.answers: Counter[str] = Counter()
         self.executions: Counter[str] = Counter()
         self.findings: dict[str, int] = {}
-        signal.signal(signal.SIGALRM, self._too_slow)
+        signal.signal(signal.SIGPROF, self._too_slow)
 
     @staticmethod
     def _too_slow(number: int, frame: Any) -> None:
@@ -210,19 +210,19 @@ class Campaign:
         self.executions[entry] += 1
         self.path.unlink(missing_ok=True)  # ext4 flushes a file that is truncated and rewritten
         self.path.write_bytes(data)
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
         try:
             use(read(self.path))
             answer = "opened"
         except ConvcoreError as error:
             answer = refused_at(error)
         except BaseException as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             if isinstance(error, KeyboardInterrupt):
                 raise
             answer = self._finding(entry, data, error)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         self.answers[answer] += 1
         return self.answers[answer] == 1
 

@@ -6,7 +6,10 @@ an argument; a changed copy of that code may store one beside its own.
 
 from __future__ import annotations
 
-from convcore import Assumption
+import contextlib
+from collections.abc import Mapping
+
+from convcore import Assumption, UsageError
 from convcore_cyclegan.structure import DISCRIMINATORS, GENERATORS
 
 _ACTIVATION, _SLOPE = ("activation", "act"), ("negative_slope", "leaky_slope", "slope")
@@ -72,6 +75,26 @@ ASSUMED = (
     OUTPUT,
     *_of("discriminator_config", "discriminator_", DISCRIMINATORS),
 )
+
+
+def refuse_idle_slope(config: Mapping[str, str]) -> None:
+    """Refuse a slope beside an activation that has none.
+
+    Raises:
+        UsageError: Both are given as options.
+    """
+    for each in ASSUMED:
+        slope = f"{each.name.removesuffix('activation')}negative_slope"
+        if not each.name.endswith("activation") or not {each.name, slope} <= config.keys():
+            continue
+        with contextlib.suppress(ValueError):  # refused where it is settled
+            if each.understand(config[each.name]) != each.value:
+                raise UsageError(
+                    f"--config {slope} has no effect with {each.name}={config[each.name]}",
+                    remedy="leave one of them out",
+                )
+
+
 # Arguments of ``nets.Kind``.
 KIND = ("activation", "negative_slope", "norm_eps")
 # What training stores that the networks do not depend on, or that the tensors show.

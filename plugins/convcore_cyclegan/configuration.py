@@ -8,6 +8,7 @@ from typing import Any
 from convcore import LayoutError, LayoutMatch, Settler
 from convcore.formats import as_mapping
 from convcore.layouts.settings import departures
+from convcore_cyclegan.assumptions import refuse_idle_slope
 from convcore_cyclegan.normalisation import FILE, read_normalisation
 from convcore_cyclegan.structure import (
     DISCRIMINATORS,
@@ -32,6 +33,7 @@ def configure(match: LayoutMatch, settler: Settler) -> None:
         LayoutError: The normalisation beside the checkpoint is broken, or an early generator does
             not read exactly one channel more than it gives.
     """
+    refuse_idle_slope(settler.config)
     structure = read_structure(match.checkpoint.tensors)
     assert structure is not None  # the layout requires both generators
     settler.put("version", structure.version, "shape")

@@ -221,3 +221,13 @@ def test_nan_that_was_allowed_has_to_be_allowed_again(convcore, example, tmp_pat
     assert "NaN for every input" in str(refused.json)
     parity = [check for check in allowed.json["checks"] if check["check"] == "parity"]
     assert [check["proved"] for check in parity] == [False]
+
+
+@pytest.mark.parametrize(
+    "words", [("--atol", "1"), ("--rtol", "0.1"), ("--allow-nan",)], ids="-".join
+)
+def test_a_tolerance_that_nothing_has_is_refused(convcore, output, words) -> None:
+    ran = convcore("verify", output, *words)
+
+    assert ran.code == 2
+    assert f"{words[0]} concerns nothing" in ran.err

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 import convcore
+from convcore.errors import UsageError
 from convcore.host.registry import load_registry
 from convcore.layouts.layout import LayoutMatch
 from convcore.layouts.matching import match_layout
 from convcore.sources.reading import read_checkpoint
+from convcore_cyclegan.assumptions import refuse_idle_slope
 from tests.conftest import ROOT, call
 from tests.plugins import cyclegan_checkpoints as cyclegan
 
@@ -401,3 +403,10 @@ def converter(folder: Path) -> Any:
     from convcore_cyclegan import FeatureConverter
 
     return FeatureConverter(folder, backend="torch")
+
+
+def test_a_slope_beside_an_activation_without_one_is_refused() -> None:
+    with pytest.raises(UsageError, match="negative_slope has no effect with activation=ReLU"):
+        refuse_idle_slope({"activation": "ReLU", "negative_slope": "0.1"})
+
+    refuse_idle_slope({"activation": "lrelu", "negative_slope": "0.1"})

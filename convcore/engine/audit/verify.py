@@ -19,7 +19,7 @@ from convcore.engine.audit.inventory import take_inventory
 from convcore.engine.audit.rederived import audit_model
 from convcore.engine.plan import SPLIT
 from convcore.engine.reopened import artifacts, reopen, rows_of
-from convcore.errors import VerificationError
+from convcore.errors import UsageError, VerificationError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
 from convcore.manifest.record import Manifest
@@ -52,11 +52,12 @@ def verify(
         Checks that passed or failed; those that could not be made say why in ``reason``.
 
     Raises:
-        UsageError: The folder is no output of convcore.
+        UsageError: The folder is no output of convcore, or nothing in it heeds what was given.
         SourceError: Its manifest is damaged, or has settings that its layout cannot work with.
     """
     content, targets = manifest.load(folder), registry.targets
     given = {"atol": atol, "rtol": rtol, "allow_nan": allow_nan}
+    _heeded(folder, content, targets, given)
     output = Reopened(folder, content.layout)
     checks = [*take_inventory(folder, content), audit_accounts(content)]
     holdings: list[Holding] = []
@@ -79,6 +80,24 @@ def verify(
         if output.match is not None and output.layout not in (None, SPLIT):
             checks += audit_model(folder, content, output.match, holdings, registry)
     return [*checks, *_rechecked(output, content, targets, given)]
+
+
+def _heeded(
+    folder: Path, content: Manifest, targets: Mapping[str, Target], given: Mapping[str, Any]
+) -> None:
+    """Refuse a tolerance where nothing that lies there has one."""
+    made = {file.target for file in content.owned if file.target is not None}
+    if not made <= targets.keys():
+        return  # what a target that is not installed would heed is not known
+    known = {option.name for name in made for option in targets[name].options}
+    idle = [name for name, value in given.items() if value not in (None, False)]
+    idle = [name for name in idle if name not in known]
+    if idle:
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} concerns nothing in {folder}",
+            seen=[f"written for: {', '.join(sorted(made)) or 'nothing'}"],
+            remedy="leave it out",
+        )
 
 
 def _rechecked(
