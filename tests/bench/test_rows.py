@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
-from convcore.bench.job import Answer, Case, Job, as_line, from_line
+from convcore.bench.job import Answer, Case, Job
 from convcore.bench.record import Backend, Parity, Run
 from convcore.bench.rows import row_of, untimed, with_speedups
 from convcore.bench.sampling import Method, Warmup
 from convcore.bench.subject import Subject
+from convcore.workers.messages import as_message, from_message
 from tests.bench.synthetic import row, run
 
 GOOD = Parity(True, 1e-7, 120.0, 1e-5)
@@ -159,5 +162,7 @@ def test_a_contender_that_cannot_start_has_a_row_per_size() -> None:
 def test_answers_survive_the_wire() -> None:
     sent = answer(providers={"CPUExecutionProvider": 3})
 
-    assert from_line(as_line(sent), Answer) == sent
-    assert from_line(as_line(job()), Job) == job()
+    for value, kind in ((sent, Answer), (job(), Job)):
+        line = json.dumps(as_message(value))
+
+        assert from_message(json.loads(line), kind) == value

@@ -106,12 +106,14 @@ def test_what_is_no_regular_file_is_refused_at_once(make, command: str, tmp_path
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["inspect", "{example}"], 2), (["inspect", "{example}", "--json"], 2), (["inspect", "/"], 3),
-     (["inspect", "/nowhere", "--json"], 2), (["--help"], 2)],
+    [(["inspect", "{example}"], 2), (["inspect", "{example}", "--json"], 2),
+     (["inspect", "{empty}"], 3), (["inspect", "/nowhere", "--json"], 2), (["--help"], 2)],
     ids=["text", "json", "error", "json error", "help"],
 )  # fmt: skip
-def test_a_full_standard_output_is_told_once(words: list[str], code: int, example: Path) -> None:
-    line = " ".join(word.format(example=example) for word in words)
+def test_a_full_standard_output_is_told_once(
+    words: list[str], code: int, example: Path, tmp_path: Path
+) -> None:
+    line = " ".join(word.format(example=example, empty=tmp_path) for word in words)
 
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m convcore {line} > /dev/full"],
