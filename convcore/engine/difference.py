@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convcore.engine.reopened import written
+from convcore.engine.reopened import as_checkpoint
 from convcore.errors import SourceError, UsageError
 from convcore.host.registry import Registry
 from convcore.manifest import document as manifest
@@ -98,24 +98,14 @@ def opened(asked: DiffOptions, registry: Registry) -> Iterator[Checkpoint]:
 def named_tensors(path: Path, registry: Registry, **options: Any) -> Checkpoint:
     """Return a checkpoint, or an output folder as one, its tensors named without wrappers."""
     if (path / manifest.NAME).is_file():
-        content = manifest.load(path)
-        found = written(path, content, registry.targets)
-        if not found:
+        found = as_checkpoint(path, manifest.load(path), registry.targets)
+        if not found.tensors:
             raise SourceError(
                 f"{path} holds no weight files that could be compared",
                 remedy=f"add them with --to {DEFAULT_TARGET} --add, or give the checkpoint it was "
                 "made from",
             )
-        names = content.names
-        tensors = {names.get(key, key): tensor for key, tensor in found.items()}
-        return Checkpoint(
-            path,
-            content.source.source,
-            content.source.format,
-            tensors,
-            renamed=content.renamed,
-            spelt=content.spelt,
-        )
+        return found
     return read_checkpoint(path, registry, **options)
 
 

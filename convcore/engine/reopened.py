@@ -36,21 +36,9 @@ def reopen(folder: Path, registry: Registry, content: Manifest | None = None) ->
         SourceError: A weight file is damaged, or does not hold what the manifest says.
     """
     content = manifest.load(folder) if content is None else content
-    names = content.names
-    held = written(folder, content, registry.targets)
-    tensors = {names.get(key, key): tensor for key, tensor in held.items()}
+    checkpoint = as_checkpoint(folder, content, registry.targets)
     name = content.layout
     layout = registry.find("layouts", "plain" if name in (None, SPLIT) else name)
-    checkpoint = Checkpoint(
-        folder,
-        content.source.source,
-        content.source.format,
-        tensors,
-        renamed=content.renamed,
-        spelt=content.spelt,
-        networks={STATISTICS: content.statistics} if content.statistics else {},
-        evidence=content.evidence,
-    )
     match = assemble(consider(layout, checkpoint), checkpoint)
     return attrs.evolve(
         match,
@@ -59,6 +47,22 @@ def reopen(folder: Path, registry: Registry, content: Manifest | None = None) ->
         evidence=checkpoint.evidence,
         # What a checkpoint's folder was looked through for lies in the output itself now.
         sidecars={side: folder / side for side in layout.sidecars if (folder / side).is_file()},
+    )
+
+
+def as_checkpoint(folder: Path, content: Manifest, targets: Mapping[str, Target]) -> Checkpoint:
+    """Return what the weight files of an output hold, under the names the source's had."""
+    names = content.names
+    held = written(folder, content, targets)
+    return Checkpoint(
+        folder,
+        content.source.source,
+        content.source.format,
+        {names.get(key, key): tensor for key, tensor in held.items()},
+        renamed=content.renamed,
+        spelt=content.spelt,
+        networks={STATISTICS: content.statistics} if content.statistics else {},
+        evidence=content.evidence,
     )
 
 

@@ -17,7 +17,6 @@ from convcore.tensors.byte_source import ByteSource
 from convcore.tensors.faults import Malformed, shown
 from convcore.tensors.lazy_tensor import LazyTensor
 
-_MEMBERS = ("sys_info", "pickle", "storages", "tensors")
 _MOST = 20_000
 _WINDOW = 1 << 12  # most pickles of a tar describe one storage or tensor
 

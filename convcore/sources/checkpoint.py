@@ -208,7 +208,11 @@ def not_taken(left: Mapping[str, str], rest: Mapping[str, LazyTensor]) -> list[s
         if left.get(place, "") in _NAMED or left.get(place, "").startswith(_ATTRIBUTES):
             top = place.partition(".")[0]
             counts[top] = counts.get(top, 0) + 1
-    told = [f"{top} ({counted(count, 'tensor')})" for top, count in counts.items()]
+    return _told(counts)
+
+
+def _told(counts: Mapping[str, int]) -> list[str]:
+    told = [f"{top} ({counted(count, 'tensor')})" for top, count in counts.items() if count]
     return [f"beside the state dict, and not taken: {few(told)}"] if told else []
 
 
@@ -257,13 +261,13 @@ def make_checkpoint(
 
 def _left(beside: Mapping[Any, Any]) -> list[str]:
     """Say which tensors beside the state dict are not taken, those of the training aside."""
-    counts = {
-        str(key): sum(1 for _ in walk_tensors(value))
-        for key, value in beside.items()
-        if not (training_by_name(str(key)) or perhaps_training(str(key)))
-    }
-    left = [f"{key} ({counted(count, 'tensor')})" for key, count in counts.items() if count]
-    return [f"beside the state dict, and not taken: {few(left)}"] if left else []
+    return _told(
+        {
+            str(key): sum(1 for _ in walk_tensors(value))
+            for key, value in beside.items()
+            if not (training_by_name(str(key)) or perhaps_training(str(key)))
+        }
+    )
 
 
 def with_attributes(checkpoint: Checkpoint) -> Checkpoint | None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PIECE = 1 << 20
-_FLOATING = {"float16", "float32", "float64", "bfloat16"}
 
 
 def equal(one: Mapping[str, LazyTensor], two: Mapping[str, LazyTensor]) -> bool:

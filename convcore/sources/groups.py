@@ -35,8 +35,31 @@ _OF_MODULES = ("_parameters", "_buffers", "_modules")
 Kind = Literal["mapping", "list", "module", "loose"]
 
 
+class Placed(Noun):
+    """Base of tensors that lie somewhere in a file.
+
+    Attributes:
+        path: Names of the entries that lead to them, from the top of the file.
+        tensors: Name to tensor.
+    """
+
+    __slots__ = ()
+    path: tuple[str, ...]
+    tensors: Mapping[str, LazyTensor]
+
+    @property
+    def place(self) -> str:
+        """Its path, spelt as ``--key`` takes it."""
+        return ".".join(self.path)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors written out."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
 @attrs.frozen(eq=False, repr=False)
-class Group(Noun):
+class Group(Placed):
     """The tensors that lie side by side in one mapping, list, object or pickled module.
 
     Attributes:
@@ -62,16 +85,6 @@ class Group(Noun):
     inside: str = ""
     module: str = ""
     said: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """Its path, spelt as ``--key`` takes it."""
-        return ".".join(self.path)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its tensors written out."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     @property
     def has_parameters(self) -> bool:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from convcore.noun import Noun
-from convcore.sources.groups import Group, generator_states
+from convcore.sources.groups import Group, Placed, generator_states
 from convcore.sources.names import unprefixed
 from convcore.sources.vocabulary import (
     NO_TENSOR,
@@ -33,7 +32,7 @@ _DEEPEST = 12
 
 
 @attrs.frozen(eq=False, repr=False)
-class Network(Noun):
+class Network(Placed):
     """One set of weights.
 
     Attributes:
@@ -57,16 +56,6 @@ class Network(Noun):
     plain: Mapping[str, str] = attrs.field(factory=dict)
     module: str = ""
     inside: str = ""
-
-    @property
-    def place(self) -> str:
-        """Its path, spelt as ``--key`` takes it."""
-        return ".".join(self.path)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its tensors written out."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def without(self, names: Iterable[str]) -> Network:
         """Return the network less some of its tensors, named without what the others share."""

@@ -115,10 +115,7 @@ def read_drawings(tables: Any, parts: list[Component], faults: Faults) -> Iterab
         where = f"graphs.{name}"
         read = faults.table(table, where, _GRAPH, ("inputs", "outputs"))
         components = read.pop("components", (name,))
-        for part in components:
-            if part not in known:
-                hint = nearest(part, known) or (f"components: {', '.join(known)}",)
-                faults.add(where, f"there is no component {part!r}; {hint[0]}")
+        _known("component", components, known, where, faults)
         if not isinstance(read.get("arguments", {}), dict):
             faults.add(f"{where}.arguments", "a table belongs here")
         inputs = tuple(_axes(read.pop("inputs", []), f"{where}.inputs", faults))
@@ -127,6 +124,14 @@ def read_drawings(tables: Any, parts: list[Component], faults: Faults) -> Iterab
             yield Drawing(_component_name(name), components, inputs, outputs, **read)
         except ValueError as error:
             faults.add(where, str(error))
+
+
+def _known(kind: str, names: Iterable[str], known: list[str], where: str, faults: Faults) -> None:
+    """Note every name that no table of the file declares."""
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) or (f"{kind}s: {', '.join(known) or 'none'}",)
+            faults.add(where, f"there is no {kind} {name!r}; {hint[0]}")
 
 
 def read_assumptions(tables: Any, drawings: list[Drawing], faults: Faults) -> Iterable[Assumption]:
@@ -138,10 +143,7 @@ def read_assumptions(tables: Any, drawings: list[Drawing], faults: Faults) -> It
     for name, table in tables.items():
         where = f"assumes.{name}"
         read = faults.table(table, where, _ASSUMPTION, ("value",))
-        for graph in read.get("graphs", ()):
-            if graph not in known:
-                hint = nearest(graph, known) or (f"graphs: {', '.join(known) or 'none'}",)
-                faults.add(where, f"there is no graph {graph!r}; {hint[0]}")
+        _known("graph", read.get("graphs", ()), known, where, faults)
         try:
             _component_name(name)
             if "value" in read:
