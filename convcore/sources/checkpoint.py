@@ -14,7 +14,7 @@ from convcore.sources import neighbours
 from convcore.sources.groups import scan
 from convcore.sources.names import authored, unlike, unprefixed
 from convcore.sources.places import no_state_dict, resolve
-from convcore.sources.refusals import no_network, refuse_parts
+from convcore.sources.refusals import no_network, refuse_parts, refuse_piece
 from convcore.sources.selection import (
     STATISTICS,
     Selection,
@@ -50,6 +50,7 @@ def read_selected(given: Input, *, source: str, evidence: tuple[str, ...] = ()) 
         LayoutError: ``--weights`` asks for a set that is not there.
     """
     assert given.archive is not None  # folders have no tree of their own
+    refuse_piece(given, given.archive)
     tree: Any = given.archive.tree
     path: tuple[str, ...] = ()
     part = tree

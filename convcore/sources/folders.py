@@ -18,6 +18,7 @@ from convcore.sources.checkpoint import read_selected
 from convcore.sources.groups import scan
 from convcore.sources.neighbours import is_index, shard_names
 from convcore.sources.networks import is_network
+from convcore.sources.refusals import refuse_piece, refuse_sharded
 from convcore.sources.snapshots import Shapes, snapshots
 from convcore.sources.source import Checkpoint, Input
 from convcore.sources.vocabulary import averaging
@@ -66,11 +67,14 @@ def read_folder(given: Input, *, source: str) -> Checkpoint | None:
     """
     files, others = _files(given)
     if not files:
+        refuse_sharded(given, others)
         return None
     said = [f"other files, not read: {few(others, 8)}"] if others else []
     found = list(_opened(given, files, said))
     found = _one_of_each(found, said)
     with_network = [each for each in found if each.shapes]
+    if not with_network:
+        refuse_sharded(given, others)
     top = [each for each in with_network if len(each.key) == 1]
     if top and not given.only:
         below = [each.name for each in with_network if len(each.key) > 1]
@@ -187,6 +191,7 @@ def _opened(given: Input, files: list[Path], said: list[str]) -> Iterator[_Found
                 unread.append(name)
                 continue
             raise
+        refuse_piece(given, archive)
         stem = _stem(path)
         if stem.startswith(_OF_BIN):  # what the same library calls model, model_1 in safetensors
             stem = stem.removeprefix("pytorch_")

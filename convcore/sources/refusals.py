@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from convcore.errors import SourceError
-from convcore.formats import Opaque, as_mapping
+from convcore.formats import Archive, Opaque, as_mapping
 from convcore.names import counted, few
 from convcore.sources.networks import Network
 from convcore.sources.selection import Selection
@@ -95,6 +95,40 @@ def refuse_parts(given: Input, tree: Any, selection: Selection) -> None:
             seen=[f"{n.place or 'the top'}: {n.nbytes:,} bytes" for n in selection.networks],
             remedy=f"say which is the model: --key {selection.networks[0].place or where}, "
             f"or --key {where}",
+        )
+
+
+def refuse_piece(given: Input, archive: Archive) -> None:
+    """Refuse a file of safetensors whose tensors are pieces of larger ones.
+
+    Source of the name: ``HuggingFaceStorageWriter`` of torch.distributed.checkpoint, which says in
+    each file's metadata where its pieces begin, and nowhere how large the whole is.
+
+    Raises:
+        SourceError: It is one, and ``--partial`` was not given.
+    """
+    if "DCP_SHARDING_INFO" in archive.metadata and not given.partial:
+        raise SourceError(
+            f"{archive.path.name} holds pieces of tensors: torch.distributed wrote it as one of "
+            "several, which are not joined here",
+            seen=[f"{counted(len(archive.tree), 'piece')}: {few(list(archive.tree))}"],
+            remedy="give the consolidated files, or take the pieces as they are with --partial",
+        )
+
+
+def refuse_sharded(given: Input, names: Sequence[str]) -> None:
+    """Refuse a folder of torch.distributed.checkpoint in which nothing else is a network.
+
+    Raises:
+        SourceError: Its tensors lie in ``.distcp`` files.
+    """
+    pieces = [name for name in names if name.endswith(".distcp")]
+    if pieces:
+        raise SourceError(
+            f"{given.path.name} is a sharded checkpoint of torch.distributed, which is not read: "
+            f"its tensors lie in {few(pieces, 8)}",
+            remedy="join them first: python -m torch.distributed.checkpoint.format_utils "
+            f"dcp_to_torch {given.path} model.pt",
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,40 @@ def test_a_pattern_means_nothing_for_a_file_and_a_wrong_one_says_what_is_there(
         convcore.inspect(folder / "upper.pth", only="upper*")
     with pytest.raises(SourceError, match="no checkpoint file"):
         convcore.inspect(folder, only="lower*")
+
+
+def test_pieces_of_tensors_are_never_taken_for_tensors(tmp_path: Path) -> None:
+    whole = {"fc.weight": torch.rand(4, 3), "fc.bias": torch.rand(4)}
+    for rank, rows in enumerate((slice(0, 2), slice(2, 4)), start=1):
+        told = {
+            name: {"saved_offsets": [rows.start] + [0] * (t.ndim - 1)} for name, t in whole.items()
+        }
+        save_file(
+            {name: tensor[rows].clone() for name, tensor in whole.items()},
+            tmp_path / f"shard-{rank:05}-model-00001-of-00001.safetensors",
+            {"DCP_SHARDING_INFO": json.dumps(told), "DCP_VERSION": "1.0", "format": "pt"},
+        )
+    piece = tmp_path / "shard-00001-model-00001-of-00001.safetensors"
+
+    for path in (tmp_path, piece):
+        with pytest.raises(SourceError, match="holds pieces of tensors"):
+            convcore.open_checkpoint(path)
+
+    alone = convcore.open_checkpoint(piece, partial=True)
+    assert alone.tensors["fc.weight"].shape == (2, 3)
+
+
+def test_a_folder_of_shards_is_called_by_its_name_and_joined_by_the_remedy(tmp_path: Path) -> None:
+    from torch.distributed import checkpoint
+
+    folder, state = tmp_path / "step_10", {"fc.weight": torch.rand(4, 3)}
+    checkpoint.save(state, checkpoint_id=folder, no_dist=True)
+
+    with pytest.raises(SourceError, match=r"sharded checkpoint of torch\.distributed") as caught:
+        convcore.open_checkpoint(folder)
+
+    words = caught.value.remedy.partition(": ")[2].split()
+    assert words[:2] == ["python", "-m"]
+    subprocess.run([sys.executable, *words[1:]], check=True, cwd=tmp_path, capture_output=True)
+    found = convcore.open_checkpoint(tmp_path / "model.pt").tensors
+    assert same({name: tensor.load() for name, tensor in found.items()}, state)
