@@ -18,7 +18,7 @@ from convcore.sources.checkpoint import read_selected
 from convcore.sources.groups import scan
 from convcore.sources.neighbours import is_index, shard_names
 from convcore.sources.networks import is_network
-from convcore.sources.refusals import refuse_piece, refuse_sharded
+from convcore.sources.refusals import refuse_member, refuse_ranks, refuse_sharded
 from convcore.sources.snapshots import Shapes, snapshots
 from convcore.sources.source import Checkpoint, Input
 from convcore.sources.vocabulary import averaging
@@ -75,6 +75,7 @@ def read_folder(given: Input, *, source: str) -> Checkpoint | None:
     with_network = [each for each in found if each.shapes]
     if not with_network:
         refuse_sharded(given, others)
+    refuse_ranks(given, [each.name for each in with_network])
     top = [each for each in with_network if len(each.key) == 1]
     if top and not given.only:
         below = [each.name for each in with_network if len(each.key) > 1]
@@ -191,7 +192,7 @@ def _opened(given: Input, files: list[Path], said: list[str]) -> Iterator[_Found
                 unread.append(name)
                 continue
             raise
-        refuse_piece(given, archive)
+        refuse_member(given, archive)
         stem = _stem(path)
         if stem.startswith(_OF_BIN):  # what the same library calls model, model_1 in safetensors
             stem = stem.removeprefix("pytorch_")

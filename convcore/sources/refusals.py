@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -11,7 +12,7 @@ from convcore.errors import SourceError
 from convcore.formats import Archive, Opaque, as_mapping
 from convcore.names import counted, few
 from convcore.sources.networks import Network
-from convcore.sources.selection import Selection
+from convcore.sources.selection import Selection, select
 from convcore.sources.source import Input
 from convcore.sources.vocabulary import OBJECT
 from convcore.tensors import LazyTensor
@@ -22,6 +23,7 @@ _ARTICLES = {
     "random number state": "random number states", "a figure of training": "figures of training",
     "hyper-parameter, not part of the model": "hyper-parameters (arguments of a constructor)",
 }  # fmt: skip
+_RANK = re.compile(r"(?<![A-Za-z])rank[_-]?\d+")
 _SAVE = "save the weights too: torch.save(model.state_dict(), …)"
 
 
@@ -71,7 +73,7 @@ def refuse_parts(given: Input, tree: Any, selection: Selection) -> None:
         SourceError: Placeholders of DeepSpeed, packed weights of quantised modules, or objects
             left out that outweigh what would be taken.
     """
-    _placeholders(given, tree, selection.networks)
+    _refuse_placeholders(given.path.name, tree, selection.networks)
     packed = [place for place in selection.left if "_packed_params" in place]
     taken_places = [place for network in selection.networks for place in network.places.values()]
     taken_places += [place for place, _ in selection.statistics.values()]
@@ -96,6 +98,44 @@ def refuse_parts(given: Input, tree: Any, selection: Selection) -> None:
             remedy=f"say which is the model: --key {selection.networks[0].place or where}, "
             f"or --key {where}",
         )
+
+
+def refuse_ranks(given: Input, names: Sequence[str]) -> None:
+    """Refuse the files of several ranks: which axis a weight is cut along stands in none of them.
+
+    Args:
+        given: The folder.
+        names: Its files that hold networks.
+
+    Raises:
+        SourceError: Several ranks wrote them, and nobody chose with ``--only``.
+    """
+    ranks = {found[0]: name for name in names if (found := _RANK.search(name))}
+    if len(ranks) > 1 and not given.only:
+        first = min(ranks.values())
+        raise SourceError(
+            f"{given.path.name} holds the parts of {len(ranks)} ranks, which are not joined here: "
+            f"{few(sorted(ranks.values()), 8)}",
+            remedy="join them with the training code and save one state dict; --only "
+            f"{first} takes one as it is",
+        )
+
+
+def of_deepspeed(tree: Any) -> bool:
+    """Whether a file is a model-state file of DeepSpeed."""
+    return not {"ds_version", "param_shapes"}.isdisjoint(as_mapping(tree) or {})
+
+
+def refuse_member(given: Input, archive: Archive) -> None:
+    """Refuse a file of a folder that is no whole model by itself, as ``refuse_parts`` does.
+
+    Raises:
+        SourceError: Pieces of tensors, or placeholders of DeepSpeed.
+    """
+    refuse_piece(given, archive)
+    if of_deepspeed(archive.tree):
+        networks = select(archive.tree, file=archive.path).networks
+        _refuse_placeholders(archive.path.name, archive.tree, networks)
 
 
 def refuse_piece(given: Input, archive: Archive) -> None:
@@ -132,16 +172,18 @@ def refuse_sharded(given: Input, names: Sequence[str]) -> None:
         )
 
 
-def _placeholders(given: Input, tree: Any, networks: Sequence[Network]) -> None:
+def _refuse_placeholders(file: str, tree: Any, networks: Sequence[Network]) -> None:
     entries = as_mapping(tree) or {}
-    if "ds_version" not in entries and "param_shapes" not in entries:
+    if not of_deepspeed(tree):
         return
     shapes = _shapes(entries.get("param_shapes"))
     for network in networks:
         empty = [name for name in network.tensors if _is_placeholder(network, name, shapes)]
-        if 2 * len(empty) > len(network.tensors):
+        # One that is known to be larger tells enough; buffers, which are whole, may be many.
+        known = any(shapes.get(network.keys[name], shapes.get(name, 0)) > 1 for name in empty)
+        if known or 2 * len(empty) > len(network.tensors):
             raise SourceError(
-                f"{given.path.name} is a DeepSpeed model-state shard: {len(empty)} of "
+                f"{file} is a DeepSpeed model-state shard: {len(empty)} of "
                 f"{counted(len(network.tensors), 'tensor')} are empty placeholders",
                 seen=[f"empty: {few(empty)}", "their values lie in the *_optim_states.pt files"],
                 remedy="join the shards with the zero_to_fp32.py that DeepSpeed puts beside them",

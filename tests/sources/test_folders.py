@@ -211,3 +211,36 @@ def test_a_folder_of_shards_is_called_by_its_name_and_joined_by_the_remedy(tmp_p
     subprocess.run([sys.executable, *words[1:]], check=True, cwd=tmp_path, capture_output=True)
     found = convcore.open_checkpoint(tmp_path / "model.pt").tensors
     assert same({name: tensor.load() for name, tensor in found.items()}, state)
+
+
+def test_placeholders_of_deepspeed_in_a_folder_are_no_network(tmp_path: Path) -> None:
+    whole = torch.nn.Sequential(torch.nn.Linear(3, 4), *(torch.nn.BatchNorm1d(4) for _ in range(4)))
+    parameters = dict(whole.named_parameters())
+    # Buffers are whole, and here they are the most; what is partitioned leaves one empty tensor.
+    stored = {n: torch.empty(0) if n in parameters else t for n, t in whole.state_dict().items()}
+    shapes = [{name: tensor.shape for name, tensor in parameters.items()}]
+    rank = {"module": stored, "param_shapes": shapes, "ds_version": "0.19.8"}
+    fill(tmp_path / "run/global_step3", {"zero_pp_rank_0_mp_rank_00_model_states.pt": rank})
+
+    with pytest.raises(
+        SourceError, match=r"DeepSpeed model-state shard: 10 of 22 tensors"
+    ) as caught:
+        convcore.open_checkpoint(tmp_path / "run")
+
+    assert "zero_to_fp32.py" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "name", ["mp_rank_0{}/model_optim_rng.pt", "global_step3/mp_rank_0{}_model_states.pt",
+             "model_rank{}.pt"]
+)  # fmt: skip
+def test_the_parts_of_several_ranks_are_no_networks(tmp_path: Path, name: str) -> None:
+    parts = {name.format(rank): {"model": {"fc.weight": torch.rand(2, 3)}} for rank in (0, 1)}
+    folder = fill(tmp_path / "run", parts)
+
+    with pytest.raises(SourceError, match="the parts of 2 ranks") as caught:
+        convcore.open_checkpoint(folder)
+    only = caught.value.remedy.partition("--only ")[2].split()[0]
+    one = convcore.open_checkpoint(folder, only=(only,))
+
+    assert torch.equal(one.tensors["fc.weight"].load(), parts[name.format(0)]["model"]["fc.weight"])
